@@ -1,0 +1,44 @@
+# Every target builds its own .venv first: `make demo` works on a fresh machine with Python 3.11 or newer.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+
+.PHONY: help demo test test-all check bench format clean
+help:           ## show this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+# torch goes first and from the constraints: a plain `pip install torch` may pull a CUDA build of several GB.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("thinwire needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch numpy
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## compare the pairings on the digits task and write demo/report.html
+	$(BIN)/thinwire compare --out demo
+
+test: $(STAMP)  ## all tests but the slow ones
+	$(BIN)/python -m pytest -n 2
+
+test-all: $(STAMP) ## every test, also the slow ones
+	$(BIN)/python -m pytest -n 2 -m 'slow or not slow'
+
+check: $(STAMP) ## all that a change must pass: format, lint, types, tests, docs examples
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+format: $(STAMP) ## format and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## speed against a plain copy, and frame sizes, as JSON into results/
+	$(BIN)/python bench/codecs.py
+
+clean:          ## forget the environment and all that was written
+	rm -rf $(VENV) demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Handwritten digits, federated with Flower, compressed with thinwire."""

@@ -1,0 +1,271 @@
+"""The core idea: a codec maps a tensor to named part tensors and back.
+
+    x --to_parts--> {"values": Tensor, "indices": Tensor} --each part that a field codec claims--> Encoded --> ...
+
+A codec is a frozen dataclass. A field that is itself a Codec encodes the part of the same name, so codecs compose as a
+tree: ``TopK(0.01, values=Uniform(bits=8))``. Codecs hold no state, do no I/O and never touch a global random generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from thinwire.errors import NonFiniteError, WireError
+
+State = dict[str, Tensor]
+"""Private memory of a sender, flat: it fits checkpoints and Flower's ``Context.state``. Decoding never needs it."""
+
+VARIABLE = -1
+"""Length of a part that does not follow from the spec; the wire carries it."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Shape and dtype of a tensor: what both ends know before a payload arrives."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def numel(self) -> int:
+        """Number of elements; 1 for a 0-d tensor."""
+        count = 1
+        for side in self.shape:
+            count *= side
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        """Dense size in bytes."""
+        return self.numel * self.dtype.itemsize
+
+    @property
+    def working(self) -> torch.dtype:
+        """Dtype that lossy arithmetic uses: float64 for float64 tensors, float32 for every other float."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+    @classmethod
+    def of(cls, x: Tensor) -> Spec:
+        """Return the spec of a tensor."""
+        return cls(tuple(x.shape), x.dtype)
+
+
+Specs = dict[str, Spec]
+
+
+def specs(tensors: Mapping[str, Tensor]) -> Specs:
+    """Return name -> Spec for name -> tensor: the schema that two ends of a link share."""
+    return {name: Spec.of(x) for name, x in tensors.items()}
+
+
+class Codec(ABC):
+    """Pure map between a tensor and named part tensors.
+
+    Subclasses are frozen dataclasses declared with ``id`` (registry key, for ever) and ``tag`` (its byte on the wire,
+    for ever; 128 to 255 are free for plug-ins). Class facts say what the algebra allows; the conformance suite of
+    ``thinwire.testing`` checks every claim.
+    """
+
+    id: ClassVar[str]
+    tag: ClassVar[int]
+    wire_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that decoding needs: non-negative integers, bools, or texts of ``choices``. No other field travels."""
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """The texts that a wire field may be, in an order that never changes."""
+    linear: ClassVar[bool] = False
+    """Parts of two tensors (same spec and seed) may be added: ``decode(a + b) == decode(a) + decode(b)``."""
+    static: ClassVar[bool] = False
+    """Part shapes follow from spec and fields alone, whatever the values."""
+    lossless: ClassVar[bool] = False
+    unbiased: ClassVar[bool] = False
+    """The decoded tensor's expectation over seeds is the tensor (as configured by default)."""
+    exact: ClassVar[bool] = True
+    """Every machine decodes the same bits, so a decoded tensor may carry a reference."""
+    seeded: ClassVar[bool] = False
+    """Decoding needs the sender's seed, which then travels."""
+    sized: ClassVar[bool] = False
+    """One integer (elements kept, rank, ...) travels, from which the shapes of the parts follow."""
+
+    def __init_subclass__(cls, *, id: str = "", tag: int = 0, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if id:
+            from thinwire import registry
+
+            cls.id, cls.tag = id, tag
+            registry.register_codec(cls)
+
+    def fit(self, x: Tensor, seed: int) -> Codec:
+        """Return the concrete codec for this tensor: searches (an error bound, the smallest of several) end here."""
+        return self
+
+    @abstractmethod
+    def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
+        """Return the parts of ``x`` (any shape, finite unless lossless) and what to remember for the next call."""
+
+    @abstractmethod
+    def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
+        """Return the spec of every part, in wire order; a leaf of uint8 may be VARIABLE long. Bad sizes: WireError."""
+
+    @abstractmethod
+    def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
+        """Return the decoded tensor, of exactly ``spec``. Parts have the shapes of ``layout``; bad values: WireError."""
+
+    def size(self, parts: Mapping[str, Tensor]) -> int:
+        """Return the integer that travels for a ``sized`` codec."""
+        return 0
+
+    def subtract_(self, target: Tensor, encoded: Encoded) -> None:
+        """Subtract what was encoded from ``target`` in place: error feedback's residual. Sparse codecs do it in k steps."""
+        target -= decode(encoded).to(target.dtype)
+
+    def __str__(self) -> str:
+        from thinwire import registry
+
+        return registry.text(self)
+
+    def children(self) -> dict[str, Codec]:
+        """Return the fields that are codecs, by part name."""
+        return {name: value for name in field_names(type(self)) if isinstance(value := getattr(self, name), Codec)}
+
+
+@cache
+def field_names(cls: type[Codec]) -> tuple[str, ...]:
+    """Return the dataclass field names of a codec class, in order."""
+    return tuple(f.name for f in fields(cls))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A tensor in compressed form, in memory, still on its device."""
+
+    codec: Codec
+    spec: Spec
+    parts: Mapping[str, Tensor | Encoded]
+    seed: int = 0
+    size: int = 0
+
+    def leaves(self) -> Iterator[Tensor]:
+        """Yield the leaf part tensors, depth first, in wire order."""
+        for part in self.parts.values():
+            if isinstance(part, Encoded):
+                yield from part.leaves()
+            else:
+                yield part
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of all leaf parts: what this tensor adds to a frame's body."""
+        return sum(leaf.numel() * leaf.dtype.itemsize for leaf in self.leaves())
+
+
+Message = dict[str, Encoded]
+
+
+def encode(codec: Codec, x: Tensor, seed: int = 0, history: State | None = None) -> Encoded:
+    """Encode one tensor of any shape; ``x`` is not changed.
+
+    ``seed`` (0 to 2**32 - 1) drives every random choice. Integer and bool tensors are always lossless, whatever the
+    codec. The result is never larger than the dense tensor: where the codec would grow it, it is sent raw.
+    Raises NonFiniteError when a lossy codec is given NaN or infinity.
+    """
+    return encode_with_history(codec, x, seed, history or {})[0]
+
+
+def encode_with_history(codec: Codec, x: Tensor, seed: int, history: State) -> tuple[Encoded, State]:
+    """Encode as ``encode`` does and also return what the codec wants to remember for this tensor."""
+    if not 0 <= seed < 1 << 32:
+        raise ValueError(f"seed is {seed}, expected 0 to 2**32 - 1")
+    x = x.detach()
+    encoded, history = encode_parts(_concrete(codec, x, seed), x, seed, history)
+    if encoded.payload_bytes > Spec.of(x).nbytes:
+        return encode_parts(_named("raw"), x, seed, {})[0], {}
+    return encoded, history
+
+
+def encode_parts(codec: Codec, x: Tensor, seed: int, history: State) -> tuple[Encoded, State]:
+    """Apply one concrete codec and, to the parts that its fields claim, their codecs."""
+    parts, history = codec.to_parts(x, seed, history)
+    size = codec.size(parts)
+    claimed = {name: inner for name, inner in codec.children().items() if name in parts}
+    nested = {name: _encode_child(inner, parts[name], derive_seed(seed, name)) for name, inner in claimed.items()}
+    if any(nested[name].codec != inner for name, inner in claimed.items()):
+        codec = replace(codec, **{name: child.codec for name, child in nested.items()})  # type: ignore[type-var]
+    return Encoded(codec, Spec.of(x), parts | nested, seed if codec.seeded else 0, size), history
+
+
+def _encode_child(codec: Codec, part: Tensor, seed: int) -> Encoded:
+    return encode_parts(_concrete(codec, part, seed), part, seed, {})[0]
+
+
+def _concrete(codec: Codec, x: Tensor, seed: int) -> Codec:
+    if codec.lossless:
+        return codec
+    return _named("planes") if _must_be_lossless(codec, x) else codec.fit(x, seed)
+
+
+def decode(encoded: Encoded) -> Tensor:
+    """Return the decoded tensor. Needs no policy and no state. Raises WireError, and nothing else, on bad parts."""
+    parts = {name: decode(p) if isinstance(p, Encoded) else p for name, p in encoded.parts.items()}
+    layout = encoded.codec.layout(encoded.spec, encoded.size)
+    for name, part_spec in layout.items():
+        _check_part(encoded.codec, name, parts, part_spec)
+    out = encoded.codec.from_parts(parts, encoded.spec, encoded.seed)
+    if out.dtype.is_floating_point and not encoded.codec.lossless and not bool(torch.isfinite(out).all()):
+        raise WireError(f"{encoded.codec.id}: a decoded value is not finite")
+    return out
+
+
+def derive_seed(seed: int, name: str) -> int:
+    """Return a seed (0 to 2**32 - 1) for one part or tensor, independent of the others'."""
+    digest = hashlib.blake2b(name.encode(), digest_size=4, key=seed.to_bytes(8, "little")).digest()
+    return int.from_bytes(digest, "little")
+
+
+def generator(seed: int) -> torch.Generator:
+    """Return a private CPU generator: the same numbers for the same seed, the global generator untouched."""
+    return torch.Generator().manual_seed(seed)
+
+
+def _check_part(codec: Codec, name: str, parts: Mapping[str, Tensor], expected: Spec) -> None:
+    if name not in parts:
+        raise WireError(f"{codec.id}: part {name!r} is missing")
+    part = parts[name]
+    fits = expected.shape == (VARIABLE,) and part.dim() == 1
+    if part.dtype != expected.dtype or not (fits or tuple(part.shape) == expected.shape):
+        raise WireError(f"{codec.id}: part {name!r} is {tuple(part.shape)} {part.dtype}, expected {expected}")
+
+
+def _must_be_lossless(codec: Codec, x: Tensor) -> bool:
+    """Integers always; floats whose largest magnitude is so close to the dtype's limits that a scale would overflow."""
+    if x.is_complex():
+        raise TypeError(f"complex tensors cannot be encoded (given {x.dtype}); encode torch.view_as_real(x) instead")
+    if not x.dtype.is_floating_point:
+        return True
+    largest = float(x.abs().max()) if x.numel() else 0.0
+    if not math.isfinite(largest):
+        raise _non_finite(codec, x)
+    limits = torch.finfo(Spec.of(x).working)
+    return largest != 0.0 and not limits.tiny * 2.0**32 <= largest <= limits.max / 4
+
+
+def _named(id: str) -> Codec:
+    from thinwire import registry
+
+    return registry.codec_class(id)()
+
+
+def _non_finite(codec: Codec, x: Tensor) -> NonFiniteError:
+    nans, infs = int(torch.isnan(x).sum()), int(torch.isinf(x).sum())
+    return NonFiniteError(
+        f"the tensor {tuple(x.shape)} {x.dtype} holds {nans} NaN and {infs} infinite values, which {codec!r} would "
+        "turn into silent garbage; skip the step that made them, or send it with a lossless codec (Raw, Planes)"
+    )

@@ -1,0 +1,23 @@
+"""One family of codecs per file. Importing this package registers them."""
+
+from thinwire.codecs.entropy import Symbols, Zstd
+from thinwire.codecs.huffman import Huffman
+from thinwire.codecs.integers import Indices
+from thinwire.codecs.quantize import Step, Uniform
+from thinwire.codecs.raw import Cast, Planes, Raw
+from thinwire.codecs.sparsify import RandomK, Threshold, TopK
+
+__all__ = [
+    "Cast",
+    "Huffman",
+    "Indices",
+    "Planes",
+    "RandomK",
+    "Raw",
+    "Step",
+    "Symbols",
+    "Threshold",
+    "TopK",
+    "Uniform",
+    "Zstd",
+]

@@ -1,0 +1,20 @@
+"""Compression for Flower: one line for a ClientApp, one for a ServerApp, any strategy unchanged."""
+
+from thinwire.flower.client import compress_client, compression_mod
+from thinwire.flower.ledger import Transfer, write_ledger
+from thinwire.flower.local import LocalGrid, Traffic, fixed_sampling, quiet_flwr, run_local
+from thinwire.flower.server import CompressedGrid, compress_server
+
+__all__ = [
+    "CompressedGrid",
+    "LocalGrid",
+    "Traffic",
+    "Transfer",
+    "compress_client",
+    "compress_server",
+    "compression_mod",
+    "fixed_sampling",
+    "quiet_flwr",
+    "run_local",
+    "write_ledger",
+]

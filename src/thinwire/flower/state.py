@@ -1,0 +1,90 @@
+"""What a client keeps between messages, in Flower's ``Context.state``: its references and its residuals.
+
+Residuals are versioned by round. A reply may be lost after the residual was updated, so the new one is *pending* until the
+server names its round as accepted; otherwise the old one counts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from flwr.app import ConfigRecord, Context
+from torch import Tensor
+
+from thinwire.codec import State, encode
+from thinwire.errors import WireError
+from thinwire.flower import carrier
+from thinwire.flower.references import Reference, Shelf
+from thinwire.registry import parse
+from thinwire.wire import decode_message, dumps, loads_any
+
+_PREFIX = "thinwire."
+_WARN_BYTES = 100_000_000
+_log = logging.getLogger("thinwire")
+
+
+@dataclass(frozen=True)
+class ClientState:
+    """References, the residual that the server accepted, and the one of a reply whose fate is not known yet."""
+
+    shelf: Shelf = field(default_factory=Shelf)
+    committed: State = field(default_factory=dict)
+    pending: State = field(default_factory=dict)
+    pending_round: int = -1
+
+    def settled(self, accepted: int) -> ClientState:
+        """Return the state once the server said which round it accepted last: the pending residual counts or is gone."""
+        residual = self.pending if self.pending_round >= 0 and self.pending_round == accepted else self.committed
+        return replace(self, committed=residual, pending={}, pending_round=-1)
+
+
+def load(context: Context) -> ClientState:
+    """Return the state of this node; an empty one where there is none or it cannot be read (which is said)."""
+    try:
+        current, keyframe = _read(context, "current"), _read(context, "keyframe")
+        shelf = Shelf(Reference.of(current) if current else None, Reference.of(keyframe) if keyframe else None)
+        if shelf.keyframe is None and "same" in _meta(context):
+            shelf = Shelf(shelf.current, shelf.current)
+        round_ = int(_meta(context).get("pending-round", -1))  # type: ignore[arg-type]
+        return ClientState(shelf, _read(context, "committed"), _read(context, "pending"), round_)
+    except WireError as error:
+        _log.warning("the state of node %s cannot be read and starts anew: %s", context.node_id, error)
+        return ClientState()
+
+
+def save(context: Context, state: ClientState) -> None:
+    """Put the state into the context."""
+    shelf, same = state.shelf, state.shelf.keyframe is state.shelf.current
+    size = _write(context, "current", shelf.current.tensors if shelf.current else {})
+    size += _write(context, "keyframe", shelf.keyframe.tensors if shelf.keyframe and not same else {})
+    size += _write(context, "committed", state.committed) + _write(context, "pending", state.pending)
+    meta = {"pending-round": state.pending_round, **({"same": 1} if same and shelf.current else {})}
+    context.state[_PREFIX + "meta"] = ConfigRecord(meta)
+    if size > _WARN_BYTES:
+        _log.warning(
+            "the compression state of node %s is %.0f MB; Flower's SuperNode keeps it in memory and was seen to lose "
+            "states above about 160 MB: use uplink feedback NoFeedback() for models of this size",
+            context.node_id,
+            size / 1e6,
+        )
+
+
+def _meta(context: Context) -> Mapping[str, object]:
+    record = context.state.get(_PREFIX + "meta")
+    return record if isinstance(record, ConfigRecord) else {}
+
+
+def _read(context: Context, name: str) -> dict[str, Tensor]:
+    data = carrier.carried(context.state.get(_PREFIX + name), carrier.STATE)
+    return decode_message(loads_any(data)) if data else {}
+
+
+def _write(context: Context, name: str, tensors: Mapping[str, Tensor]) -> int:
+    context.state.pop(_PREFIX + name, None)
+    if not tensors:
+        return 0
+    data = dumps({key: encode(parse("Raw()"), x) for key, x in tensors.items()}, schema=True)
+    context.state[_PREFIX + name] = carrier.carry(data, carrier.STATE)
+    return len(data)

@@ -1,0 +1,43 @@
+"""Choose a kernel: compiled on the CPU for tensors worth it, the torch reference everywhere else."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from thinwire.kernels import reference
+from thinwire.kernels.reference import packed_bytes
+
+__all__ = ["pack", "packed_bytes", "quantize", "unpack"]
+
+_WORTH_COMPILING = 1 << 14
+
+
+def _compiled(x: Tensor, count: int) -> bool:
+    return x.device.type == "cpu" and count >= _WORTH_COMPILING
+
+
+def pack(codes: Tensor, bits: int) -> Tensor:
+    """Return uint8 bytes of 1-D integer codes of 1 to 16 bits each."""
+    if not _compiled(codes, len(codes)):
+        return reference.pack(codes, bits)
+    from thinwire.kernels import cpu
+
+    return cpu.pack(codes, bits)
+
+
+def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
+    """Return ``count`` int32 codes; ``packed`` must hold exactly ``packed_bytes(count, bits)``."""
+    if not _compiled(packed, count):
+        return reference.unpack(packed, bits, count)
+    from thinwire.kernels import cpu
+
+    return cpu.unpack(packed, bits, count)
+
+
+def quantize(x: Tensor, inverse_step: float, threshold: float) -> Tensor:
+    """Return int32 symbols of a float32 or float64 tensor; see ``reference.quantize``."""
+    if not _compiled(x, x.numel()):
+        return reference.quantize(x, inverse_step, threshold)
+    from thinwire.kernels import cpu
+
+    return cpu.quantize(x, inverse_step, threshold)

@@ -1,0 +1,17 @@
+"""Floats into a narrower dtype without making infinities of finite values."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def saturate(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a float tensor in another float dtype: what lies beyond its range becomes its largest finite value.
+
+    Infinities and NaN stay what they are: they are for the caller to refuse.
+    """
+    most = torch.finfo(dtype).max
+    if torch.finfo(x.dtype).max <= most:
+        return x.to(dtype)
+    return torch.where(x.isinf(), x, x.clamp(-most, most)).to(dtype)

@@ -1,0 +1,50 @@
+"""Bounded zstd (RFC 8878), the only native decoder that ever sees a peer's bytes.
+
+Frames carry no content size and no checksum (the thinwire frame has both), and lose their constant 4-byte magic.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from thinwire.errors import WireError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_MAGIC = b"\x28\xb5\x2f\xfd"
+_WINDOW_LOG = 23
+_DECODER = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+
+
+def compress(data: bytes | np.ndarray, level: int = 1) -> bytes:
+    """Return ``data`` as one zstd frame without magic. Level 1 beats higher ones on packed symbols (docs/methods.md)."""
+    options = {
+        zstd.CompressionParameter.compression_level: level,
+        zstd.CompressionParameter.content_size_flag: 0,
+        zstd.CompressionParameter.checksum_flag: 0,
+        zstd.CompressionParameter.window_log: 20,
+    }
+    raw = data.tobytes() if isinstance(data, np.ndarray) else data
+    return bytes(zstd.compress(raw, options=options))[len(_MAGIC) :]
+
+
+def decompress(data: bytes, limit: int) -> bytes:
+    """Return the content of exactly one frame, at most ``limit`` bytes. Anything else raises WireError.
+
+    The limit holds whatever the frame claims: the decoder is asked for one byte more than allowed and no further.
+    """
+    decoder = zstd.ZstdDecompressor(options=_DECODER)
+    try:
+        out = bytes(decoder.decompress(_MAGIC + data, max_length=limit + 1))
+    except zstd.ZstdError as error:
+        raise WireError(f"zstd: {error}") from None
+    if len(out) > limit:
+        raise WireError(f"zstd: content is larger than the {limit} bytes that the schema allows")
+    if not decoder.eof or decoder.unused_data:
+        raise WireError("zstd: the frame is cut short or followed by other bytes")
+    return out

@@ -1,0 +1,76 @@
+"""The report as Markdown: the same sentences and tables, no picture needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from thinwire.lab.report import words
+from thinwire.lab.report.model import Report, Verdict
+from thinwire.lab.report.tables import Table, by_round, figures, tensors
+from thinwire.lab.report.verdict import rule
+
+
+def render_markdown(report: Report) -> str:
+    """Return the whole report as GitHub Markdown."""
+    parts = (_verdicts, _figures, _tensors, _rounds, _settings)
+    return "\n\n".join(text for part in parts for text in part(report) if text) + "\n"
+
+
+def escape(text: str) -> str:
+    """Make user text plain: no markup, no HTML, no end of a table cell, no line break."""
+    flat = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", flat)
+
+
+def table(data: Table) -> str:
+    """Return a Markdown table; all columns but the first are right-aligned."""
+    ruler = "| --- |" + " ---: |" * (len(data.head) - 1)
+    return "\n".join([_line(data.head), ruler, *map(_line, data.rows)])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(map(escape, cells))} |"
+
+
+def _verdicts(report: Report) -> list[str]:
+    heading = f"# Compression report: {escape(words.subtitle(report))}"
+    second = _verdict(report.pairing_verdict) if report.pairing_verdict else []
+    notes = _list(("Note", note) for note in report.notes)
+    return [heading, *_verdict(report.verdict), *second, escape(rule(report.metric)), notes]
+
+
+def _verdict(verdict: Verdict) -> list[str]:
+    bold = f"**{escape(verdict.winner)}**" if verdict.winner else ""
+    return [escape(verdict.lead) + bold + escape(verdict.rest), escape(verdict.detail)]
+
+
+def _figures(report: Report) -> list[str]:
+    notes = [escape(text) for text in (words.COUNTING, words.NMSE, words.CODEC)]
+    return ["## Figures", table(figures(report)), *notes, *_links(report)]
+
+
+def _links(report: Report) -> list[str]:
+    times = words.transfer_times(report, report.best) if report.best else ()
+    data = Table(("link", report.verdict.winner, "uncompressed"), times)
+    return ["## Time on the wire, per client", escape(words.TRANSFER), table(data)] if times else []
+
+
+def _tensors(report: Report) -> list[str]:
+    best = report.best
+    return [f"## Bytes by tensor, {escape(best.group)}", table(tensors(best))] if best and best.tensors else []
+
+
+def _rounds(report: Report) -> list[str]:
+    return [f"## {escape(report.metric.title)} by round, mean over seeds", table(by_round(report))]
+
+
+def _settings(report: Report) -> list[str]:
+    settings = report.settings
+    differing = table(Table(settings.differing_names, settings.differing))
+    equal, environment = _list(settings.shared), _list(settings.environment)
+    return ["## What differs", differing, "## Equal for all runs", equal, "## Environment", environment]
+
+
+def _list(items: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- {escape(name)}: {escape(value)}" for name, value in items)

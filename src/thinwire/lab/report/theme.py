@@ -1,0 +1,76 @@
+"""Colours, once, for both colour schemes. Series colours stay apart for colour-blind readers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from thinwire.lab.report.model import AUTO, BASELINE, Configuration
+
+FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+LIGHT = {
+    "page": "#fbfaf7",
+    "card": "#ffffff",
+    "ink": "#1c2126",
+    "muted": "#626b74",
+    "line": "#e4e2dc",
+    "axis": "#b9bab6",
+    "keep": "#e7f3ec",
+    "good": "#1a7a50",
+    "bad": "#b3460f",
+    "up": "#2f5d86",
+    "down": "#9dbdd8",
+    "base": "#6f767d",
+    "c0": "#0a62b0",
+    "c1": "#d1570a",
+    "c2": "#0b8a68",
+    "c3": "#b3529b",
+    "c4": "#a97b00",
+    "c5": "#3b9ad9",
+    "c6": "#5b3f9b",
+    "c7": "#7d5132",
+}
+DARK = {
+    "page": "#14171a",
+    "card": "#1b1f23",
+    "ink": "#ebe9e4",
+    "muted": "#9ba3ab",
+    "line": "#2d3338",
+    "axis": "#555d64",
+    "keep": "#182b25",
+    "good": "#5cc596",
+    "bad": "#f0935a",
+    "up": "#7fb2de",
+    "down": "#3d6284",
+    "base": "#a3aab1",
+    "c0": "#5fb0f5",
+    "c1": "#f28a45",
+    "c2": "#3fc79d",
+    "c3": "#e592cf",
+    "c4": "#dfb640",
+    "c5": "#9ad3fb",
+    "c6": "#a990ee",
+    "c7": "#c6956f",
+}
+_SERIES = 8
+
+
+def colour(name: str) -> str:
+    """Return the value of an SVG or CSS attribute for a named colour."""
+    return f"var(--{name})"
+
+
+def variables(colours: dict[str, str]) -> str:
+    """Return the colours as CSS declarations."""
+    return "".join(f"--{name}:{value};" for name, value in colours.items())
+
+
+def literal(svg: str) -> str:
+    """Write the light colours into a picture that stands alone, where no style sheet defines them."""
+    return re.sub(r"var\(--([a-z0-9]+)\)", lambda found: LIGHT.get(found[1], found[0]), svg)
+
+
+def series(rows: Sequence[Configuration]) -> dict[str, str]:
+    """Give each configuration its colour, the same in every chart: grey for uncompressed, the first for auto."""
+    names = sorted((row.group for row in rows if row.group != BASELINE), key=lambda name: (name != AUTO, name))
+    return {BASELINE: colour("base")} | {name: colour(f"c{at % _SERIES}") for at, name in enumerate(names)}

@@ -1,0 +1,42 @@
+"""Initial weights that depend on a seed and on nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+EMBEDDING_STD = 0.05
+
+
+def initialised(architecture: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Build a model of Linear, Conv2d, Embedding and EmbeddingBag layers with weights drawn from `seed`.
+
+    Linear and Conv2d draw weight and bias from U(-b, b), b = 1 / sqrt(fan-in), as PyTorch does by default; Embedding
+    draws from N(0, 0.05^2); EmbeddingBag, here always a linear model, starts at zero. Raises TypeError for a layer of
+    any other kind that has parameters or buffers.
+    """
+    # On the meta device the layers' own initialisers draw nothing, so that the global random state stays untouched.
+    with torch.device("meta"):
+        model = architecture()
+    model.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in model.modules():
+            _draw(layer, generator)
+    return model
+
+
+def _draw(layer: nn.Module, generator: torch.Generator) -> None:
+    if isinstance(layer, nn.Linear | nn.Conv2d):
+        bound = 1 / math.sqrt(layer.weight[0].numel())
+        for parameter in layer.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
+    elif isinstance(layer, nn.Embedding):
+        layer.weight.normal_(0, EMBEDDING_STD, generator=generator)
+    elif isinstance(layer, nn.EmbeddingBag):
+        layer.weight.zero_()
+    elif [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]:
+        raise TypeError(f"no rule for the initial weights of {type(layer).__name__}; add one to {__name__}")
