@@ -199,7 +199,7 @@ def encode_parts(codec: Codec, x: Tensor, seed: int, history: State) -> tuple[En
     nested = {name: _encode_child(inner, parts[name], derive_seed(seed, name)) for name, inner in claimed.items()}
     if any(nested[name].codec != inner for name, inner in claimed.items()):
         codec = replace(codec, **{name: child.codec for name, child in nested.items()})  # type: ignore[type-var]
-    return Encoded(codec, Spec.of(x), parts | nested, seed if codec.seeded else 0, size), history
+    return Encoded(codec, Spec.of(x), {**parts, **nested}, seed if codec.seeded else 0, size), history
 
 
 def _encode_child(codec: Codec, part: Tensor, seed: int) -> Encoded:

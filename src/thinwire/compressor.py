@@ -13,6 +13,7 @@ from torch import Tensor
 from thinwire.codec import Encoded, Message, Spec, State, decode, derive_seed, encode_with_history, specs
 from thinwire.errors import NonFiniteError, WireError
 from thinwire.feedback import Feedback, unsent
+from thinwire.kernels.narrow import saturate
 from thinwire.policy import Policy, Signals
 from thinwire.registry import child, register
 
@@ -108,7 +109,7 @@ class Compressor:
         reports: dict[str, TensorReport] = {}
         for name, x in tensors.items():
             tensor_seed = derive_seed(seed, f"{signals.round}/{name}")
-            sent, history = _encode(name, plan[name], sendable[name].to(x.dtype), tensor_seed, _history(state, name))
+            sent, history = _encode(name, plan[name], _as(sendable[name], x.dtype), tensor_seed, _history(state, name))
             message[name] = sent
             left = _left(sendable[name], sent)
             reports[name] = _report(sendable[name], sent, left)
@@ -134,6 +135,9 @@ class Compressor:
         if self.clip is None:
             return targets
         floats = {name: x for name, x in targets.items() if x.dtype.is_floating_point}
+        for name, x in floats.items():
+            if not bool(torch.isfinite(x).all()):
+                raise NonFiniteError(f"{name}: the tensor holds NaN or infinity, which clipping would hide")
         return targets | self.clip.apply(floats)
 
     def _kept(self, target: Tensor, sendable: Tensor, left: Tensor | None) -> Tensor | None:
@@ -151,16 +155,23 @@ def _encode(name: str, codec: Any, x: Tensor, seed: int, history: State) -> tupl
         raise NonFiniteError(f"{name}: {error}") from None
 
 
+def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return saturate(x, dtype) if dtype.is_floating_point else x
+
+
 def _history(state: State, name: str) -> State:
-    prefix = f"history/{name}/"
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    # Names may hold slashes, the keys of a history may not: "a" is not given what belongs to "a/b".
+    split = ((key.rpartition("/"), value) for key, value in state.items())
+    return {key: value for (owner, _, key), value in split if owner == f"history/{name}"}
 
 
 def _left(target: Tensor, sent: Encoded) -> Tensor | None:
     """Return what was not sent, or None where everything was (integers; losslessly coded floats of the same dtype)."""
     if not target.dtype.is_floating_point or (sent.codec.lossless and sent.spec.dtype == target.dtype):
         return None
-    return unsent(target, sent)
+    left = unsent(target, sent)
+    # A lossless codec sends NaN and infinity as they are; their difference is NaN, and must not haunt later rounds.
+    return left.nan_to_num_(0.0, 0.0, 0.0) if sent.codec.lossless else left
 
 
 def _report(target: Tensor, sent: Encoded, left: Tensor | None) -> TensorReport:

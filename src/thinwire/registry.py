@@ -27,7 +27,7 @@ def register_codec(cls: type[Codec]) -> None:
     if not 1 <= cls.tag <= 255:
         raise ValueError(f"codec {cls.__name__}: tag is {cls.tag}, expected 1 to 255 (plug-ins: 128 to 255)")
     for table, key in ((_CODECS, cls.id), (_TAGS, cls.tag), (_NAMES, cls.__name__)):
-        if key in table:  # type: ignore[operator]
+        if key in table:
             raise ValueError(f"codec {cls.__name__}: {key!r} is already taken by {table[key]!r}")  # type: ignore[index]
     _CODECS[cls.id] = _TAGS[cls.tag] = _NAMES[cls.__name__] = cls
 

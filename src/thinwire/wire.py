@@ -20,6 +20,7 @@ from torch import Tensor
 from thinwire import registry
 from thinwire.codec import VARIABLE, Codec, Encoded, Message, Spec, Specs, decode
 from thinwire.errors import WireError
+from thinwire.kernels.raw_bytes import raw_bytes
 
 MAGIC, VERSION = b"TWIR", 1
 _HEADER = struct.Struct("<4sBBHIIII16s")
@@ -202,7 +203,7 @@ def _write_record(encoded: Encoded, out: bytearray) -> None:
 
 
 def _leaf_bytes(leaf: Tensor) -> bytes:
-    return leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return raw_bytes(leaf).numpy().tobytes()
 
 
 class _Reader:

@@ -3,6 +3,7 @@
 from thinwire.codecs.entropy import Symbols, Zstd
 from thinwire.codecs.huffman import Huffman
 from thinwire.codecs.integers import Indices
+from thinwire.codecs.lowrank import LowRank
 from thinwire.codecs.quantize import Step, Uniform
 from thinwire.codecs.raw import Cast, Planes, Raw
 from thinwire.codecs.sparsify import RandomK, Threshold, TopK
@@ -11,6 +12,7 @@ __all__ = [
     "Cast",
     "Huffman",
     "Indices",
+    "LowRank",
     "Planes",
     "RandomK",
     "Raw",

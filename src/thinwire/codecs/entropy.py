@@ -17,6 +17,7 @@ from torch import Tensor
 from thinwire.codec import VARIABLE, Codec, Spec, State
 from thinwire.errors import WireError
 from thinwire.kernels import chunks, zstd
+from thinwire.kernels.raw_bytes import raw_bytes
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,7 @@ class Zstd(Codec, id="zstd", tag=9):
 
     def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
         """Return ``{"frame": uint8}``."""
-        data = x.contiguous().reshape(-1).cpu().view(torch.uint8).numpy()
-        return {"frame": as_tensor(zstd.compress(data, self.level))}, {}
+        return {"frame": as_tensor(zstd.compress(raw_bytes(x).numpy(), self.level))}, {}
 
     def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
         """Return one variable part."""

@@ -37,9 +37,9 @@ class LowRank(Codec, id="lowrank", tag=24):
 
     ``bits`` (2 to 12, need not be whole; 8 unless ``nmse`` chooses): factors are integers up to ``2**(bits - 1) - 1``.
     ``method``: ``svd`` is exact; ``range`` sketches the range and starts from what the last call found, as PowerSGD
-    does (Vogels et al. 2019, arXiv:1905.13727); ``auto`` sketches afresh where the rank is
-    small against the matrix, else it is ``svd``. Of matrices beyond 512 by 512, ``nmse`` with ``auto`` looks at no more
-    than the first 256 components.
+    does (Vogels et al. 2019, arXiv:1905.13727); ``auto`` sketches afresh where the rank is small against the matrix,
+    else it is ``svd``. Where both sides exceed 512, ``nmse`` considers the first 256 components, unless ``method`` is
+    ``svd``.
     """
 
     rank: int | None = None
@@ -96,6 +96,8 @@ class LowRank(Codec, id="lowrank", tag=24):
     def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
         """Return both factors and the scale."""
         m, n = _matrix_shape(spec)
+        if not spec.dtype.is_floating_point:
+            raise WireError(f"lowrank: the schema says {spec.dtype}, expected a float")
         if not 1 <= size <= min(m, n, _MOST_RANK):
             raise WireError(f"lowrank: rank {size} for a matrix of {m} x {n}")
         return {
@@ -150,13 +152,14 @@ class LowRank(Codec, id="lowrank", tag=24):
         """Return the codec of the fewest bits that decodes to within ``bound``, from a first guess of the level."""
         cut, best, fewest = linalg.missing(linalg.strengths(factors), y), None, math.inf
         for _ in range(_TRIALS):
-            bits = round(math.log2(min(max(level, 1.0), _MOST_LEVEL) + 1.0) + 1.0, 3)
+            level = min(max(level, 1.0), _MOST_LEVEL)
+            bits = round(math.log2(level + 1.0) + 1.0, 3)
             codec = replace(self, bits=bits)
             decoded = codec.from_parts(codec._parts(x, y, peak, factors), Spec.of(x), 0)
             error = nmse(y, decoded.double().reshape(y.shape) / peak)
             if error <= bound * _SAFE and bits < fewest:
                 best, fewest = codec, bits
-            if 0.97 * bound <= error <= bound * _SAFE:
+            if 0.97 * bound <= error <= bound * _SAFE or (error > bound and level == _MOST_LEVEL):
                 break
             # Rounding's share of the error goes with the square of the step.
             excess = max(error - cut, 0.0) / max(0.99 * bound - cut, 1e-3 * bound)
@@ -179,13 +182,11 @@ class LowRank(Codec, id="lowrank", tag=24):
         assert self.rank is not None
         level = 2.0 ** ((self.bits or 8) - 1.0) - 1.0
         working = Spec.of(x).working
-        left, right = linalg.leading(factors, self.rank)
-        step = linalg.largest(left, right) / level
+        leading = linalg.leading(factors, self.rank)
+        step = linalg.largest(*leading) / level
         scale = torch.tensor([min(peak * step * step, torch.finfo(working).max)], dtype=working, device=x.device)
-        # The rounded scale, so that the integers make up for its rounding; 0 where the dtype cannot hold it.
-        unit = float(scale) / (peak or 1.0)
-        if unit > 0.0:
-            left, right = linalg.quantize_factors(y / unit, (left / math.sqrt(unit), right / math.sqrt(unit)), level)
+        # The unit of the rounded scale: the integers then make up for its rounding too.
+        left, right = linalg.quantize_factors(y, leading, float(scale) / (peak or 1.0), level)
         return {"left": left.to(torch.int32), "right": right.to(torch.int32), "scale": scale}
 
 

@@ -138,7 +138,7 @@ class Uniform(Codec, id="uniform", tag=4):
         if self.step is not None:
             return rows.new_full((rows.shape[0], 1), self.step)
         if self.symmetric:
-            return rows.abs().amax(1, keepdim=True) / (2 ** (self.bits - 1) - 1)
+            return rows.abs().amax(1, keepdim=True).div(2 ** (self.bits - 1) - 1)
         low, high = rows.aminmax(dim=1, keepdim=True)
         return torch.cat([(high - low) / (2**self.bits - 1), low], 1)
 

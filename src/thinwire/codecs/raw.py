@@ -15,6 +15,7 @@ from thinwire.codec import VARIABLE, Codec, Spec, State
 from thinwire.errors import WireError
 from thinwire.kernels import zstd
 from thinwire.kernels.narrow import saturate
+from thinwire.kernels.raw_bytes import raw_bytes
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Cast(Codec, id="cast", tag=2):
 
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         """Return the data widened to the tensor's dtype."""
-        return parts["data"].to(spec.dtype, copy=True)
+        return saturate(parts["data"], spec.dtype).clone()
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,7 @@ class Planes(Codec, id="planes", tag=3):
 
     def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
         """Return ``{"planes": uint8}``."""
-        bytes_of = x.contiguous().reshape(-1).cpu().view(torch.uint8).numpy()
-        planes = np.ascontiguousarray(bytes_of.reshape(-1, x.dtype.itemsize).T)
+        planes = np.ascontiguousarray(raw_bytes(x).numpy().reshape(-1, x.dtype.itemsize).T)
         return {"planes": torch.frombuffer(bytearray(zstd.compress(planes, self.level)), dtype=torch.uint8)}, {}
 
     def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
@@ -97,4 +97,4 @@ class Planes(Codec, id="planes", tag=3):
         planes = np.frombuffer(data, np.uint8).reshape(spec.dtype.itemsize, -1)
         if spec.dtype == torch.bool and planes.size and planes.max() > 1:
             raise WireError("planes: a bool is neither 0 nor 1")
-        return torch.from_numpy(np.ascontiguousarray(planes.T).reshape(-1)).view(spec.dtype).reshape(spec.shape)
+        return torch.from_numpy(planes.T.copy().reshape(-1)).view(spec.dtype).reshape(spec.shape)

@@ -56,7 +56,7 @@ def to_tensors(content: RecordDict) -> dict[str, Tensor]:
     Raises WireError on an array whose bytes are not what its header says.
     """
     return {
-        record + _SEPARATOR + key: _tensor(key, array)
+        full_name(record, key): _tensor(key, array)
         for record, arrays in content.array_records.items()
         for key, array in arrays.items()
     }
@@ -76,6 +76,11 @@ def replace_arrays(content: RecordDict, records: Mapping[str, ArrayRecord]) -> R
     fresh = {**records, **{name: record for name, record in content.items() if not isinstance(record, ArrayRecord)}}
     order = [name for name in content if name in fresh] + [name for name in records if name not in content]
     return RecordDict({name: fresh[name] for name in order})
+
+
+def full_name(record: str, key: str) -> str:
+    """Return the name that a tensor has in frames and states."""
+    return record + _SEPARATOR + key
 
 
 def short(name: str) -> str:

@@ -122,10 +122,10 @@ class Publisher:
 
     def path(self, held: Held) -> Path:
         """Return the smallest path to the current model for a client that holds these references."""
-        known = {self._zero.id, *held.ids()}
         for reference in (self._main, *([self._star.to] if self._star else [])):
-            if reference.id in known:
+            if reference.id in held.ids():
                 return Path(reference.id, (), reference, "held")
+        known = {self._zero.id, *held.ids()}
         replay = self._replay(known)
         if replay is not None and len(replay.steps) == 1:
             return replay
@@ -172,13 +172,14 @@ class Publisher:
         for name, encoded in message.items():
             _refuse_inexact(name, encoded)
         reached = Reference.of(add(base.tensors, decode_message(message)))
-        return reached, Step(dumps(message, schema=base is self._zero)), report
+        return reached, Step(dumps(message, schema=base.id == self._zero.id)), report
 
     def _tightened(self, base: Reference, difference: Tensors) -> Compressor:
         """Scale a relative error bound so that its absolute error is that of one round's difference."""
         energy = _energy(difference)
-        factor = _WEIGHTS_TIGHTER if base is self._zero else 1.0
-        if base is self._main and base is not self._zero:
+        from_zero = base.id == self._zero.id
+        factor = _WEIGHTS_TIGHTER if from_zero else 1.0
+        if base is self._main and not from_zero:
             self._round_energy = energy
         elif self._round_energy is not None and energy:
             factor = min(factor, self._round_energy / energy)

@@ -27,6 +27,7 @@ from thinwire.zoo import compressor
 
 _log = logging.getLogger("thinwire")
 _TRAINS = "train"
+_STRIKES = 2
 
 
 @dataclass
@@ -38,6 +39,10 @@ class _Node:
     samples: int | None = None
     plain: bool = False
     """It runs without thinwire."""
+    proven: bool = False
+    """It answered a compressed model: it runs thinwire."""
+    strikes: int = 0
+    """Failures in a row on compressed models, before it was proven."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,8 @@ class CompressedGrid(Grid):  # type: ignore[misc]
         except WireError as error:
             return self._refused(sent, node_id, str(error), reply)
         node = self._node(node_id)
-        node.held, node.samples = sent.after, _samples(reply) or node.samples
+        node.held, node.samples, node.strikes = sent.after, _samples(reply) or node.samples, 0
+        node.proven |= sent.packed
         return opened
 
     def _opened(self, reply: Message, sent: _Sent, node_id: int) -> Message:
@@ -216,12 +222,14 @@ class CompressedGrid(Grid):  # type: ignore[misc]
         reason = reply.error.reason or ""
         node = self._node(node_id)
         self._record(node_id, "up", "refused", 0, _dense(sent.tensors), reason=reason)
-        if carrier.DOWN in reason and not node.plain:
+        node.strikes += sent.packed and not node.proven and "thinwire:" not in reason
+        if not node.plain and (carrier.DOWN in reason or node.strikes == _STRIKES):
             node.plain = True
             _log.warning(
-                "node %d runs without thinwire and failed on a compressed model. From now on it is sent dense arrays; "
-                "to compress its link too, add `app = compress_client(app)` to its ClientApp.",
+                "node %d runs without thinwire and failed on a compressed model (%s). From now on it is sent dense "
+                "arrays; to compress its link too, add `app = compress_client(app)` to its ClientApp.",
                 node_id,
+                reason,
             )
         elif MISSING in reason:
             node.held = Held()

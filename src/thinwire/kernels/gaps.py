@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from thinwire.errors import WireError
 
 
-def encode(indices: np.ndarray) -> bytes:
+def encode(indices: NDArray[np.int64]) -> bytes:
     """Return gap bytes of strictly ascending indices (1-D, from 0)."""
-    gaps = np.diff(indices.astype(np.int64), prepend=-1) - 1
+    gaps = indices.astype(np.int64)
+    gaps[1:] -= indices[:-1] + 1
     longs = gaps // 255
     out = np.full(int(longs.sum()) + gaps.size, 255, np.uint8)
     out[np.cumsum(longs + 1) - 1] = gaps % 255
     return out.tobytes()
 
 
-def decode(data: bytes, limit: int) -> np.ndarray:
+def decode(data: bytes, limit: int) -> NDArray[np.int64]:
     """Return the int64 indices, strictly ascending and below ``limit``, or raise WireError."""
     steps = np.frombuffer(data, np.uint8)
     ends = steps < 255

@@ -17,8 +17,8 @@ _REFITS = 2
 def exact_factors(y: Tensor) -> Factors:
     """Return all min(m, n) components of a float64 matrix (m, n) whose entries are at most 1.
 
-    From the eigenvectors of the smaller Gram matrix, which takes half the time of an SVD or less. That loses singular
-    values under 1e-8 of the largest, which factors of 12 bits could not carry anyway.
+    From the eigenvectors of the smaller Gram matrix, in half the time of an SVD or less. That loses singular values
+    under 1e-8 of the largest, which factors of 12 bits could not carry anyway.
     """
     wide = y if y.shape[0] <= y.shape[1] else y.T
     basis = _eigenvectors(wide @ wide.T)
@@ -29,8 +29,12 @@ def exact_factors(y: Tensor) -> Factors:
 def singular_values(y: Tensor) -> Tensor:
     """Return the singular values that ``exact_factors`` would find, descending."""
     wide = y if y.shape[0] <= y.shape[1] else y.T
-    values: Tensor = torch.linalg.eigvalsh(wide @ wide.T)
-    return values.clamp_min(0.0).sqrt().flip(0)
+    values: Tensor
+    try:
+        values = torch.linalg.eigvalsh(wide @ wide.T).clamp_min(0.0).sqrt().flip(0)
+    except RuntimeError:  # it did not converge
+        values = torch.linalg.svdvals(wide)
+    return values
 
 
 def range_factors(y: Tensor, start: Tensor, iterations: int) -> Factors:
@@ -58,15 +62,16 @@ def largest(left: Tensor, right: Tensor) -> float:
     return max(float(left.abs().max()), float(right.abs().max()))
 
 
-def quantize_factors(y: Tensor, factors: Factors, level: float) -> Factors:
-    """Return integer-valued factors of at most ``round(level)`` whose product is near y (m, n), given in steps.
+def quantize_factors(y: Tensor, factors: Factors, unit: float, level: float) -> Factors:
+    """Return integer-valued factors, at most ``round(level)``, whose product times ``unit`` is near y (m, n).
 
-    Each side is fitted anew to the other side's integers, so that it makes up for their rounding.
+    Each side is fitted anew to the other side's integers, so that it makes up for their rounding. All zeros for unit 0.
     """
-    left, right = (factor.round() for factor in factors)
+    unit = unit or math.inf
+    left, right = ((factor / math.sqrt(unit)).round() for factor in factors)
     for _ in range(_REFITS):
-        right = _regress(y, left).clamp_(-level, level).round_()
-        left = _regress(y.T, right).clamp_(-level, level).round_()
+        right = _regress(y, left).div(unit).clamp_(-level, level).round_()
+        left = _regress(y.T, right).div(unit).clamp_(-level, level).round_()
     return left, right
 
 

@@ -14,4 +14,6 @@ def saturate(x: Tensor, dtype: torch.dtype) -> Tensor:
     most = torch.finfo(dtype).max
     if torch.finfo(x.dtype).max <= most:
         return x.to(dtype)
-    return torch.where(x.isinf(), x, x.clamp(-most, most)).to(dtype)
+    # bfloat16 cannot hold float16's maximum: clamping there would round up, out of range again.
+    wide = x.float() if x.dtype == torch.bfloat16 else x
+    return torch.where(wide.isinf(), wide, wide.clamp(-most, most)).to(dtype)

@@ -18,12 +18,12 @@ else:
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _WINDOW_LOG = 23
-_DECODER = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+_DECODER: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
 
 
 def compress(data: bytes | np.ndarray, level: int = 1) -> bytes:
     """Return ``data`` as one zstd frame without magic. Level 1 beats higher ones on packed symbols (docs/methods.md)."""
-    options = {
+    options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: level,
         zstd.CompressionParameter.content_size_flag: 0,
         zstd.CompressionParameter.checksum_flag: 0,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from markupsafe import Markup
 
-from thinwire.lab.report import theme, units
-from thinwire.lab.report.dots import Dot
-from thinwire.lab.report.dots import draw as draw_dots
+from thinwire.lab.report import flags, theme, units
+from thinwire.lab.report.dots import Dot, width
 from thinwire.lab.report.frame import Domain, Frame, Margins, frame, log_padded, padded
-from thinwire.lab.report.labels import around, spread
+from thinwire.lab.report.labels import spread
 from thinwire.lab.report.model import BASELINE, Configuration, Point, Report
 from thinwire.lab.report.svg import canvas, line, path, shorten, tag, text, width_of
 from thinwire.lab.report.theme import colour
@@ -39,19 +37,29 @@ def metric_domain(report: Report) -> Domain:
 
 
 def progress(report: Report, size: tuple[float, float]) -> Markup:
-    """Return the metric against the bytes sent so far, all configurations."""
+    """Return the metric against the bytes sent so far, all configurations, their names on flags above the ends."""
     rows = [row for row in report.configurations if _sent(row)]
-    sizes = [point.sent_bytes for row in rows for point in _sent(row)] or [1.0]
-    plot = frame(size, log_padded(sizes), metric_domain(report), Margins(top=64), log="x")
+    if not rows:
+        return Markup("")
+    plot = _room_for_names(report, rows, size)
     hues = theme.series(report.configurations)
     lines = [tag("g", _by_bytes(plot, row, hues[row.group], report), class_="series") for row in rows]
-    taken = [around(x, y, 4) for row in rows for x, y in _track(plot, row) if y <= plot.box.bottom]
-    area = replace(plot.box, top=plot.box.top - 44)
-    names = draw_dots([_end(report, plot, row, hues[row.group]) for row in rows], area, taken)
+    names = flags.draw([_end(report, plot, row, hues[row.group]) for row in rows], plot.box.top)
     body = tag("g", plot.clip(*lines), names, class_="series-set")
     axes = (plot.rows(lambda v: units.tick(report.metric, v)), plot.columns(units.size_tick, plot.x.room))
     titles = plot.titles("bytes sent so far, all clients, both directions (log scale)", report.metric.label)
     return canvas(size, f"{report.metric.title} against bytes sent", *axes, titles, body)
+
+
+def _room_for_names(report: Report, rows: Sequence[Configuration], size: tuple[float, float]) -> Frame:
+    domain = log_padded([point.sent_bytes for row in rows for point in _sent(row)])
+    plot = frame(size, domain, metric_domain(report), Margins(), log="x")
+    ends = [_end(report, plot, row, "") for row in rows]
+    shares = [(end.x - plot.x.start) / (plot.x.end - plot.x.start) for end in ends]
+    beyond = [(end.x + width(end) + 8 - size[0]) / share for end, share in zip(ends, shares, strict=True) if share]
+    steps = flags.levels([end.x for end in ends], [width(end) for end in ends])
+    room = Margins(right=14 + max(0.0, *beyond), top=30 + flags.STEP * (max(steps) + 2))
+    return frame(size, domain, metric_domain(report), room, log="x")
 
 
 def nmse(report: Report, direction: str, size: tuple[float, float]) -> Markup:

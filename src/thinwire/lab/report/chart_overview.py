@@ -9,7 +9,7 @@ from thinwire.lab.report.dots import Dot, draw
 from thinwire.lab.report.frame import Frame, Margins, frame, log_padded, padded
 from thinwire.lab.report.labels import Box
 from thinwire.lab.report.model import BASELINE, Configuration, Report
-from thinwire.lab.report.svg import Style, canvas, line, path, tag, text, width_of
+from thinwire.lab.report.svg import Style, canvas, line, path, shorten, tag, text, width_of
 from thinwire.lab.report.theme import colour
 
 _NARROW = 600
@@ -38,7 +38,7 @@ def overview(report: Report, size: tuple[float, float]) -> Markup:
 def _heading(report: Report) -> str:
     best = report.best
     saved = f"{units.size(best.total_bytes)} instead of {units.size(best.baseline_bytes)}" if best else ""
-    return f"{report.verdict.winner}: {saved}" if best else f"{report.metric.title} against bytes"
+    return f"{shorten(report.verdict.winner, 40)}: {saved}" if best else f"{report.metric.title} against bytes"
 
 
 def _saved(report: Report) -> str:

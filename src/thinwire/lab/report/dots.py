@@ -13,7 +13,7 @@ from thinwire.lab.report.svg import Style, line, shorten, tag, text, width_of
 from thinwire.lab.report.theme import colour
 
 _LINE = 15
-_SIZE = 12.5
+SIZE = 12.5
 _NEAR = 14
 """A name further away than this is tied to its dot by a line."""
 
@@ -41,17 +41,23 @@ class Dot:
 def draw(dots: Sequence[Dot], area: Box, taken: Sequence[Box]) -> Markup:
     """Return all dots and their names, placed such that none covers another."""
     bars = [Box(dot.x - 2, dot.high_y, dot.x + 2, dot.low_y) for dot in dots]
-    sizes = [(width_of(dot.label, _SIZE) * (1.15 if dot.strong else 1) + 4, _LINE) for dot in dots]
+    sizes = [(width(dot) + 4, _LINE) for dot in dots]
     boxes = place([(dot.x, dot.y) for dot in dots], sizes, area, [*taken, *bars])
     return tag("g", *(_draw(dot, box) for dot, box in zip(dots, boxes, strict=True)), class_="series-set")
 
 
 def _draw(dot: Dot, box: Box) -> Markup:
     bar = line(dot.x, dot.low_y, dot.x, dot.high_y, stroke=dot.colour, stroke_width=1.5, stroke_opacity=0.6)
-    return tag("g", tag("title", dot.title), bar, _leader(dot, box), _circle(dot), _label(dot, box), class_="series")
+    return tag("g", tag("title", dot.title), bar, _leader(dot, box), circle(dot), _label(dot, box), class_="series")
 
 
-def _circle(dot: Dot) -> Markup:
+def width(dot: Dot) -> float:
+    """Estimate the width of a dot's name."""
+    return width_of(dot.label, SIZE) * (1.15 if dot.strong else 1)
+
+
+def circle(dot: Dot) -> Markup:
+    """Return the dot itself."""
     fill = colour("card") if dot.hollow else dot.colour
     return tag("circle", cx=dot.x, cy=dot.y, r=7 if dot.strong else 5, fill=fill, stroke=dot.colour, stroke_width=2)
 
@@ -63,7 +69,7 @@ def _leader(dot: Dot, box: Box) -> Markup:
 
 def _label(dot: Dot, box: Box) -> Markup:
     anchor, x = _anchor(dot, box)
-    style: Style = {"font_size": _SIZE, "fill": colour("ink"), "font_weight": 650 if dot.strong else 400}
+    style: Style = {"font_size": SIZE, "fill": colour("ink"), "font_weight": 650 if dot.strong else 400}
     halo: Style = {"stroke": colour("card"), "stroke_width": 3, "paint_order": "stroke", "stroke_linejoin": "round"}
     return text(x, box.bottom - 4, dot.label, anchor=anchor, **style, **halo)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Spot = tuple[float, float]
-_DISTANCES = (11, 20, 32, 46, 62, 80, 100)
-_PASSES = 4
+_DISTANCES = (11, 20, 32, 46, 64, 90)
+_PASSES = 2
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Option:
 
     box: Box
     leader: tuple[Spot, ...]
+    distance: float
 
     def crosses(self, box: Box) -> float:
         """Return how much of a rectangle the line runs through."""
@@ -71,7 +72,8 @@ class Option:
 def place(dots: Sequence[Spot], sizes: Sequence[Spot], area: Box, taken: Sequence[Box]) -> list[Box]:
     """Find a box of the given (width, height) for each dot: close by, inside the area, over nothing else."""
     options = [_options(*dot, *size) for dot, size in zip(dots, sizes, strict=True)]
-    harms = [[_harm(option, at, dots, area, taken) for option in found] for at, found in enumerate(options)]
+    marks = [around(x, y, 7) for x, y in dots]
+    harms = [[_harm(option, at, marks, area, taken) for option in found] for at, found in enumerate(options)]
     chosen = [found[_least(harm)] for found, harm in zip(options, harms, strict=True)]
     for at in list(range(len(dots))) * _PASSES:
         others = [option for other, option in enumerate(chosen) if other != at]
@@ -85,7 +87,7 @@ def _least(values: Sequence[float]) -> int:
 
 
 def _options(x: float, y: float, wide: float, high: float) -> list[Option]:
-    turns = [math.tau * turn / 16 for turn in range(16)]
+    turns = [math.tau * turn / 12 for turn in range(12)]
     return [_option(x, y, wide, high, distance, turn) for distance in _DISTANCES for turn in turns]
 
 
@@ -93,15 +95,18 @@ def _option(x: float, y: float, wide: float, high: float, distance: float, turn:
     middle_x, middle_y = x + math.cos(turn) * (distance + wide / 2), y + math.sin(turn) * (distance + high / 2)
     box = Box(middle_x - wide / 2, middle_y - high / 2, middle_x + wide / 2, middle_y + high / 2)
     end_x, end_y = box.nearest(x, y)
-    return Option(box, tuple((x + (end_x - x) * step / 6, y + (end_y - y) * step / 6) for step in range(1, 6)))
+    return Option(
+        box,
+        tuple((x + (end_x - x) * step / 4, y + (end_y - y) * step / 4) for step in range(1, 4)),
+        math.dist((x, y), (end_x, end_y)),
+    )
 
 
-def _harm(option: Option, at: int, dots: Sequence[Spot], area: Box, taken: Sequence[Box]) -> float:
-    marks = [around(x, y, 7) for x, y in dots]
+def _harm(option: Option, at: int, marks: Sequence[Box], area: Box, taken: Sequence[Box]) -> float:
     outside = option.box.area - option.box.overlap(area)
     covered = sum(option.box.overlap(other) for other in (*taken, *marks))
     crossed = sum(option.crosses(mark) for other, mark in enumerate(marks) if other != at)
-    return math.dist(dots[at], option.box.nearest(*dots[at])) + 20 * outside + 4 * covered + 20 * crossed
+    return option.distance + 20 * outside + 4 * covered + 20 * crossed
 
 
 def _clash(one: Option, other: Option) -> float:

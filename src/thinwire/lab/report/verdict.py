@@ -50,7 +50,7 @@ def _judge(lead: str, rows: Sequence[Configuration], metric: Metric) -> Verdict:
         return _none_qualifies(lead, rows, metric)
     if best.total_ratio is None or best.total_ratio <= 1:
         text = f"none that keeps the {metric.label} sends fewer bytes than uncompressed: compression does not pay here."
-        return Verdict(lead, "", text if lead else text.capitalize(), _detail(best, metric))
+        return Verdict(lead, "", _begin(lead, text), _detail(best, metric))
     return Verdict(lead, best.group, f" sends {_saving(best)} {_kept(best, metric)}.", _detail(best, metric))
 
 
@@ -58,9 +58,13 @@ def _none_qualifies(lead: str, rows: Sequence[Configuration], metric: Metric) ->
     compared = [row for row in rows if row.difference]
     near = max(compared, key=lambda row: metric.gain(row.difference.mean) if row.difference else 0.0)
     text = f"no configuration stays within {units.points(metric, TOLERANCE)} of the {metric.label} of uncompressed."
-    if not lead:
-        text = text[0].upper() + text[1:]
-    return Verdict(lead, "", text, f"The closest is {near.group}: {_saving(near)}. {_detail(near, metric)}")
+    return Verdict(
+        lead, "", _begin(lead, text), f"The closest is {near.group}: {_saving(near)}. {_detail(near, metric)}"
+    )
+
+
+def _begin(lead: str, text: str) -> str:
+    return text if lead else text[0].upper() + text[1:]
 
 
 def _saving(row: Configuration) -> str:
@@ -71,8 +75,11 @@ def _saving(row: Configuration) -> str:
 def _kept(row: Configuration, metric: Metric) -> str:
     loss = -metric.gain(row.difference.mean) if row.difference else 0.0
     near = units.points(metric, units.ceiling(metric, loss))
-    joint = "of" if metric.percent else "of its"
-    return f"at no loss of {metric.label}" if loss <= 0 else f"within {near} {joint} {metric.label}"
+    return (
+        f"at no loss of {metric.label}"
+        if loss <= 0
+        else f"within {near}{' of' if metric.percent else ''} {metric.label}"
+    )
 
 
 def _detail(row: Configuration, metric: Metric) -> str:

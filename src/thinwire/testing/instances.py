@@ -1,0 +1,79 @@
+"""The one table of codec instances: every registered codec has a row, and every row obeys every law."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thinwire.codec import Codec
+from thinwire.registry import parse
+from thinwire.testing.tensors import Domain
+
+_UPDATES = (
+    "Raw()",
+    "Cast()",
+    "Cast(dtype='bfloat16')",
+    "Planes()",
+    "Planes(level=3)",
+    "Zstd()",
+    *(f"Uniform(bits={bits})" for bits in (1, 2, 3, 4, 8, 12, 16)),
+    *(f"Uniform(bits={bits}, symmetric=True)" for bits in (2, 3, 4, 8, 12, 16)),
+    "Uniform(bits=8, rounding='floor')",
+    "Uniform(bits=8, rounding='stochastic')",
+    "Uniform(bits=4, rounding='floor', symmetric=True)",
+    "Uniform(bits=4, rounding='stochastic', symmetric=True)",
+    "Uniform(bits=8, step=0.003937007874015748, rounding='floor')",
+    "Uniform(bits=4, block='channel')",
+    "Uniform(bits=3, block=128, symmetric=True)",
+    "Uniform(bits=2, block=7, rounding='stochastic')",
+    "Uniform(nmse=0.01)",
+    "Uniform(nmse=0.001, symmetric=True, block=64)",
+    "Uniform(bits=8, symmetric=True, codes=Zstd())",
+    "Step()",
+    "Step(nmse=0.1)",
+    "Step(nmse=1e-06, dead_zone=0.5)",
+    "Step(absolute=0.001)",
+    "Step(relative=0.1)",
+    "Step(step=0.01, dead_zone=1.0)",
+    "Step(nmse=0.05, symbols=Huffman())",
+    "Step(absolute=0.01, symbols=Zstd(), patched=Zstd())",
+    "TopK(density=0.01)",
+    "TopK(density=0.3)",
+    "TopK(density=0.05, values=Uniform(bits=8))",
+    "TopK(density=0.05, values=Uniform(bits=4, rounding='stochastic', block=32))",
+    "TopK(density=0.1, values=Uniform(nmse=0.01))",
+    "TopK(density=0.1, values=Step(nmse=0.01))",
+    "TopK(density=0.1, values=Cast())",
+    *(f"TopK(density=0.02, indices=Indices(coder='{coder}'))" for coder in ("gaps", "rice", "bitmap")),
+    "TopK(density=0.02, indices=Planes())",
+    "Threshold(threshold=0.02)",
+    "Threshold(threshold=1000000000.0)",
+    "Threshold(threshold=0.02, values=Uniform(bits=6, symmetric=True))",
+    "RandomK(density=0.05)",
+    "RandomK(density=0.05, rescale=False)",
+    "RandomK(density=0.2, rescale=False, values=Uniform(bits=8))",
+    "LowRank(rank=2)",
+    "LowRank(ratio=0.2, bits=6)",
+    "LowRank(nmse=0.3)",
+    "LowRank(rank=3, method='svd')",
+    "LowRank(rank=3, method='range', left=Huffman(), right=Huffman())",
+)
+_SYMBOLS = ("Symbols()", "Symbols(level=3)", "Huffman()", "Zstd()", "Planes()")
+_INDICES = ("Indices()", *(f"Indices(coder='{coder}')" for coder in ("gaps", "rice", "bitmap")), "Zstd()")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A codec and the domain of the tensors that it takes."""
+
+    codec: Codec
+    domain: Domain
+
+    def __str__(self) -> str:
+        return f"{self.codec}:{self.domain}" if self.domain != "update" else str(self.codec)
+
+
+def _rows(domain: Domain, texts: tuple[str, ...]) -> tuple[Row, ...]:
+    return tuple(Row(parse(text), domain) for text in texts)
+
+
+INSTANCES: tuple[Row, ...] = _rows("update", _UPDATES) + _rows("symbols", _SYMBOLS) + _rows("indices", _INDICES)
