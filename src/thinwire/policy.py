@@ -66,7 +66,7 @@ class Fixed:
 class ErrorBound:
     """Per tensor, the fewest bytes whose error stays within a threshold; verified on what the peer decodes.
 
-    ``codec`` is a template with a field ``nmse``: ``Step()``, ``Uniform()``, ``LowRank()``.
+    ``codec`` is a template with a field ``nmse``: ``Step()``, ``Uniform()``, ``LowRank()``, or ``Smallest()`` of several.
     """
 
     nmse: float = 0.01

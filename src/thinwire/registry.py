@@ -112,6 +112,8 @@ def _build(node: ast.expr, text: str, depth: int) -> Any:
 
 
 def _literal(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return _fraction(_literal(node.left, text), _literal(node.right, text), text)
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError):
@@ -123,6 +125,12 @@ def _literal(node: ast.expr, text: str) -> Any:
 
 def _shown(node: ast.expr, text: str) -> str:
     return ast.get_source_segment(text, node) or text
+
+
+def _fraction(top: Any, bottom: Any, text: str) -> float:
+    if not isinstance(top, int | float) or not isinstance(bottom, int | float) or not bottom:
+        raise ValueError(f"{top!r}/{bottom!r} in {text!r} is not a fraction of two numbers")
+    return top / bottom
 
 
 def _by_name(name: str, text: str) -> Any:
@@ -172,6 +180,8 @@ def _checked(value: Any) -> Any:
 
 def text(value: Any) -> str:
     """Return the shortest text that ``parse`` reads back as ``value``: fields at their default are left out."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(text, value))},)"
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return repr(value)
     shown = [

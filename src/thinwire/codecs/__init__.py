@@ -6,6 +6,7 @@ from thinwire.codecs.integers import Indices
 from thinwire.codecs.lowrank import LowRank
 from thinwire.codecs.quantize import Step, Uniform
 from thinwire.codecs.raw import Cast, Planes, Raw
+from thinwire.codecs.smallest import Smallest
 from thinwire.codecs.sparsify import RandomK, Threshold, TopK
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Planes",
     "RandomK",
     "Raw",
+    "Smallest",
     "Step",
     "Symbols",
     "Threshold",

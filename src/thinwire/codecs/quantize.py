@@ -166,7 +166,7 @@ class Step(Codec, id="step", tag=5):
     relative: float | None = None
     nmse: float | None = None
     step: float | None = None
-    dead_zone: float = 0.6
+    dead_zone: float = 0.66
     symbols: Codec = child("Symbols()")
     patched: Codec = child("Indices()")
 

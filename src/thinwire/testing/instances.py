@@ -56,6 +56,9 @@ _UPDATES = (
     "LowRank(nmse=0.3)",
     "LowRank(rank=3, method='svd')",
     "LowRank(rank=3, method='range', left=Huffman(), right=Huffman())",
+    "Smallest()",
+    "Smallest(nmse=0.2)",
+    "Smallest(options=(TopK(density=0.05), Planes()))",
 )
 _SYMBOLS = ("Symbols()", "Symbols(level=3)", "Huffman()", "Zstd()", "Planes()")
 _INDICES = ("Indices()", *(f"Indices(coder='{coder}')" for coder in ("gaps", "rice", "bitmap")), "Zstd()")

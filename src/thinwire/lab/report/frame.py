@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from thinwire.lab.report.labels import Box
-from thinwire.lab.report.svg import Scale, Style, line, tag, text
+from thinwire.lab.report.svg import Scale, Style, line, tag, text, width_of
 from thinwire.lab.report.theme import colour
 
 Format = Callable[[float], str]
@@ -52,7 +52,7 @@ class Frame:
     def titles(self, x: str, y: str) -> Markup:
         """Return what the axes mean: above the upright one, below the lying one."""
         style: Style = {"fill": colour("muted"), "font_size": 11.5}
-        below = text(self.x.end, self.height - 4, x, anchor="end", **style)
+        below = text(max(self.x.end, width_of(x, 11.5)), self.height - 4, x, anchor="end", **style)
         return tag("g", text(0, 11, y, **style), below)
 
     def clip(self, *children: Markup) -> Markup:

@@ -137,7 +137,7 @@ TASK = Task(
     name="adult",
     summary="US census incomes (UCI Adult), Wide & Deep of 124k parameters; needs files, half a minute",
     metric="auc",
-    training=Training(rounds=15, local_epochs=2, batch_size=32, lr=0.2),
+    training=Training(rounds=15, local_epochs=2, batch_size=32, lr=0.2, partition="dirichlet(1)"),
     load=load,
     architecture=wide_deep,
     loss=click_loss,

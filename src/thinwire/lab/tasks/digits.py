@@ -47,7 +47,7 @@ TASK = Task(
     name="digits",
     summary="8x8 handwritten digits from scikit-learn, MLP of 85k parameters; offline, seconds",
     metric="accuracy",
-    training=Training(rounds=20, local_epochs=2, batch_size=16, lr=0.1, momentum=0.9),
+    training=Training(rounds=20, local_epochs=2, batch_size=8, lr=0.05, momentum=0.9),
     load=load,
     architecture=mlp,
     loss=cross_entropy,

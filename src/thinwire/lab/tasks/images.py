@@ -86,7 +86,7 @@ def image_task(source: Source, summary: str) -> Task:
         name=source.name,
         summary=summary,
         metric="accuracy",
-        training=Training(rounds=20, local_epochs=1, batch_size=64, lr=0.05, momentum=0.9),
+        training=Training(rounds=20, batch_size=64, lr=0.05, momentum=0.9),
         load=source.load,
         architecture=cnn,
         loss=cross_entropy,

@@ -1,0 +1,111 @@
+"""Fuzz the decoder with frames of every codec and write what came of it as JSON. Exit status 1 if it found a bug.
+
+python bench/fuzz.py --mutations 1000000 --seed 1 --out results/fuzz.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+import thinwire
+from thinwire.testing.fuzz import ACCEPTED, BUG, corpus, judge, verdicts
+from thinwire.testing.mutate import Sample
+
+LARGE_SHAPE = (160, 120)
+"""Large enough that the compiled kernels run."""
+
+
+def main() -> int:
+    args = arguments()
+    torch.set_num_threads(1)
+    samples = corpus() * 12 + corpus(shape=LARGE_SHAPE) if args.side is None else sized_corpus(args.side)
+    for sample in samples:
+        judge(sample)
+    baseline_bytes = start_watching_memory(args.headroom_mib)
+    result = fuzz(samples, args.mutations, args.seed)
+    result["peak_bytes_above_baseline"] = peak_bytes() - baseline_bytes
+    result["largest_schema_bytes"] = max(schema_bytes(sample) for sample in samples)
+    text = json.dumps(result, indent=1)
+    if args.out:
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.out).write_text(text + "\n")
+    print(text if not args.out else f"{args.out}: {result['accepted']} accepted, {len(result['bugs'])} bugs")
+    return 1 if result["bugs"] else 0
+
+
+def sized_corpus(side: int) -> list[Sample]:
+    return [sample for sample in corpus(shape=(side, side)) if sample.expect is not None]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mutations", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", help="JSON file to write; standard output if none is given")
+    parser.add_argument("--side", type=int, help="mutate only messages of side x side tensors: shows how memory grows")
+    parser.add_argument("--headroom-mib", type=int, help="address space above the baseline; more is a MemoryError")
+    return parser.parse_args()
+
+
+def fuzz(samples: list[Sample], mutations: int, seed: int) -> dict[str, object]:
+    counts: Counter[str] = Counter()
+    bugs: list[str] = []
+    began = last = time.perf_counter()
+    slowest_s = 0.0
+    for done, (sample, verdict) in enumerate(verdicts(samples, mutations, seed), 1):
+        now = time.perf_counter()
+        slowest_s, last = max(slowest_s, now - last), now
+        if verdict.startswith(BUG):
+            bugs.append(f"{verdict} <- {sample.data.hex()}")
+        else:
+            counts[verdict] += 1
+        if done % max(1, mutations // 20) == 0:
+            print(f"{done} mutations, {len(bugs)} bugs, {done / (now - began):.0f} a second", file=sys.stderr)
+    accepted = counts.pop(ACCEPTED, 0)
+    return {
+        "schema": "thinwire.fuzz/1",
+        "source": f"thinwire {thinwire.__version__}",
+        "environment": {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()},
+        "mutations": mutations,
+        "seed": seed,
+        "frames": len(samples),
+        "accepted": accepted,
+        "refused": dict(counts.most_common()),
+        "bugs": bugs,
+        "slowest_s": round(slowest_s, 4),
+        "wall_s": round(last - began, 1),
+    }
+
+
+def start_watching_memory(headroom_mib: int | None) -> int:
+    """Return the resident bytes now, forget the peak so far, and limit what may still be mapped."""
+    if headroom_mib is not None:
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + (headroom_mib << 20),) * 2)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return peak_bytes()
+    return peak_bytes()
+
+
+def peak_bytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
+
+
+def schema_bytes(sample: Sample) -> int:
+    return max(encoded.spec.nbytes for encoded in sample.read().values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""What a user gave that cannot be: one sentence, exit code 2, nothing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EXTRAS = {"flwr": "lab", "sklearn": "lab", "matplotlib": "lab", "rich": "lab", "jinja2": "lab", "markupsafe": "lab"}
+"""Packages that thinwire does without until a command needs them, and the extra that brings each."""
+
+
+class BadInput(Exception):
+    """What was given, what is possible, what to do: one sentence for stderr."""
+
+
+@contextmanager
+def bad_input() -> Iterator[None]:
+    """Turn ValueError and OSError inside the block, which checks input and does nothing else, into BadInput."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise BadInput(str(error)) from error
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """Return the sentence for a package of an extra that is not installed; any other missing module is an error of ours.
+
+    Raises ``error`` again in that case.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        raise error
+    return f"the package {package} is not installed; install it with: pip install 'thinwire[{EXTRAS[package]}]'"

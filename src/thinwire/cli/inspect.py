@@ -1,0 +1,75 @@
+"""Explain a frame, the bytes that `thinwire.dumps` makes: sizes, codecs, and every tensor where its schema is known."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from thinwire.cli.bad_input import BadInput, bad_input
+from thinwire.cli.screen import table
+from thinwire.codec import Encoded, Spec
+from thinwire.errors import WireError
+from thinwire.wire import Inspection, inspect
+
+SUMMARY = "explain a frame file"
+EPILOG = """examples:
+  thinwire inspect update.twir                  sizes and codecs; tensors too, where the frame brings its schema
+  thinwire inspect update.twir --schema full.twir
+                                                names and shapes from another frame, made with dumps(..., schema=True)
+  python -c 'import thinwire as tw, torch; print(tw.dumps({"w": tw.encode(tw.parse("TopK(0.1)"), torch.rand(9, 9))}, \\
+    schema=True).hex())' | xxd -r -p > update.twir"""
+HEAD = ("tensor", "shape", "dtype", "codec", "bytes", "bits/element", "ratio")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("frame", type=Path, metavar="FRAME", help="a file that holds one frame")
+    schema = "a frame with an inline schema, whose names and shapes FRAME has too; default: FRAME's own schema, if any"
+    parser.add_argument("--schema", type=Path, metavar="FRAME2", help=schema)
+
+
+def act(options: argparse.Namespace) -> int:
+    """Print what a frame says about itself."""
+    with bad_input():
+        expect = _schema(options.schema) if options.schema else None
+        found = _inspect(options.frame, expect)
+    _show(options.frame, found)
+    return 0
+
+
+def _inspect(file: Path, expect: Mapping[str, Spec] | None = None) -> Inspection:
+    data = file.read_bytes()
+    try:
+        return inspect(data, expect)
+    except WireError as error:
+        raise BadInput(f"{file}: {error}") from error
+
+
+def _schema(file: Path) -> dict[str, Spec]:
+    message = _inspect(file).message
+    if message is None:
+        raise BadInput(f"{file} carries only the hash of its schema; --schema takes a frame of dumps(..., schema=True)")
+    return {name: encoded.spec for name, encoded in message.items()}
+
+
+def _show(file: Path, found: Inspection) -> None:
+    body = found.frame_bytes - found.overhead_bytes
+    print(f"{file}: {found.frame_bytes:,} bytes, {found.overhead_bytes:,} of them overhead, {body:,} payload")
+    print(f"schema {found.schema}, {found.tensors} tensors, {len(found.codecs)} codecs:")
+    print("\n".join(f"  {codec}" for codec in found.codecs))
+    if found.message is None:
+        print("\nno inline schema: names and shapes need --schema FRAME2, a frame of dumps(..., schema=True)")
+        return
+    print()
+    table(HEAD, [_row(name, encoded) for name, encoded in found.message.items()], left=4)
+    dense = sum(encoded.spec.nbytes for encoded in found.message.values())
+    print(f"\ndense {dense:,} bytes; the frame is {dense / found.frame_bytes:.2f} times smaller, overhead included")
+
+
+def _row(name: str, encoded: Encoded) -> tuple[str, ...]:
+    spec, size = encoded.spec, encoded.payload_bytes
+    bits = f"{8 * size / spec.numel:.3f}" if spec.numel else "-"
+    ratio = f"{spec.nbytes / size:.2f}" if size else "-"
+    shape = "x".join(map(str, spec.shape)) or "scalar"
+    return name, shape, str(spec.dtype).removeprefix("torch."), str(encoded.codec), f"{size:,}", bits, ratio

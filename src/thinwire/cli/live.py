@@ -1,0 +1,89 @@
+"""The live screen of a comparison: finished configurations, one line per running run, and a bar over all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from statistics import fmean
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from thinwire.cli.labels import size
+from thinwire.lab.plan import Plan
+from thinwire.lab.workers import Event, OnEvent
+
+
+@contextmanager
+def live(wanted: Sequence[Plan], todo: Sequence[Plan]) -> Iterator[OnEvent]:
+    """Draw until the block ends."""
+    screen = Screen(wanted, len(todo))
+    with Live(get_renderable=screen.draw, refresh_per_second=4) as shown:
+        screen.console = shown.console
+        yield screen
+
+
+class Screen:
+    """What is drawn, kept up to date by events."""
+
+    def __init__(self, wanted: Sequence[Plan], todo: int) -> None:
+        self.console = Console()
+        self._groups = {plan.group: list[dict[str, Any]]() for plan in wanted}
+        self._seeds = len({plan.config.seed for plan in wanted})
+        text = TextColumn("{task.description}")
+        self._bars = Progress(text, BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+        self._all = self._bars.add_task("all runs", total=todo, note="")
+        self._running: dict[str, tuple[TaskID, int]] = {}
+
+    def draw(self) -> Group:
+        """Return the table over the bars."""
+        return Group(self._table(), self._bars)
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        slug = event.plan.slug
+        if event.kind == "started":
+            rounds = event.plan.config.training.rounds
+            self._running[slug] = self._bars.add_task(f"  {slug}", total=rounds, note="starting"), 0
+        elif event.kind == "round":
+            self._advance(slug, event.value)
+        elif event.kind == "said":
+            self.console.print(Text(f"{slug}: {event.value}"))
+        else:
+            self._end(event)
+
+    def _advance(self, slug: str, row: dict[str, Any]) -> None:
+        bar, before = self._running[slug]
+        sent = before + row["up_bytes"] + row["down_bytes"]
+        self._running[slug] = bar, sent
+        self._bars.update(bar, completed=row["round"], note=f"{row['metric']:.4f}  {size(sent)}")
+
+    def _end(self, event: Event) -> None:
+        bar, _ = self._running.pop(event.plan.slug)
+        self._bars.remove_task(bar)
+        self._bars.advance(self._all)
+        if event.kind == "finished":
+            self._groups[event.plan.group].append(event.value)
+        else:
+            self.console.print(Text(f"{event.plan.slug} failed: {event.value[0]}", style="red"))
+
+    def _table(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD)
+        table.add_column("configuration")
+        for name in ("seeds", "metric", "bytes"):
+            table.add_column(name, justify="right")
+        for group, results in self._groups.items():
+            table.add_row(group, f"{len(results)}/{self._seeds}", *_means(results))
+        return table
+
+
+def _means(results: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    if not results:
+        return "", ""
+    metric = fmean(result["final"]["metric"] for result in results)
+    return f"{metric:.4f}", size(fmean(result["totals"]["total_bytes"] for result in results))

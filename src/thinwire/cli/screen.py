@@ -1,0 +1,44 @@
+"""Tables for people: drawn by rich on a terminal where it is installed, else aligned text that pipes well."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable, Sequence
+
+
+def drawing() -> bool:
+    """Say whether stdout is a terminal and rich can draw on it."""
+    return sys.stdout.isatty() and importlib.util.find_spec("rich") is not None
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
+    """Print a table; the first ``left`` columns are aligned left, the others right."""
+    if drawing():
+        _draw(head, list(rows), left)
+    else:
+        _print(head, list(rows), left)
+
+
+def _print(head: Sequence[str], rows: list[Sequence[str]], left: int) -> None:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        cells = [
+            text.ljust(width) if at < left else text.rjust(width)
+            for at, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def _draw(head: Sequence[str], rows: list[Sequence[str]], left: int) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD)
+    for at, name in enumerate(head):
+        drawn.add_column(name, justify="left" if at < left else "right")
+    for row in rows:
+        drawn.add_row(*map(Text, row))
+    Console().print(drawn)

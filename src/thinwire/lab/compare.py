@@ -1,0 +1,102 @@
+"""Many runs into one folder: finished ones are kept, so that the same call goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from thinwire.lab.plan import Plan, plans
+from thinwire.lab.workers import Event, OnEvent, run_plans
+
+__all__ = ["Event", "Plan", "compare", "forget", "plans", "remaining", "write_run"]
+
+SCHEMA = "thinwire.run/1"
+
+
+def compare(todo: Sequence[Plan], out: Path, jobs: int, on_event: OnEvent) -> dict[str, str]:
+    """Make all runs and write each to ``<out>/runs/<slug>.json`` as it finishes; returns slug -> reason of the failed.
+
+    A failed run leaves its traceback in ``<out>/failed/<slug>.txt``; the others go on.
+    """
+    failed: dict[str, str] = {}
+
+    def handle(event: Event) -> None:
+        if event.kind == "finished":
+            write_run(event.value, run_file(out, event.plan))
+        if event.kind == "failed":
+            failed[event.plan.slug] = event.value[0]
+            _write(out / "failed" / f"{event.plan.slug}.txt", event.value[1])
+        on_event(event)
+
+    run_plans(todo, jobs, handle)
+    return failed
+
+
+def remaining(wanted: Sequence[Plan], out: Path) -> list[Plan]:
+    """Return the plans that have no file in ``out`` yet.
+
+    Raises ValueError where a file there is of another config or another task, or is no run: nothing is changed then.
+    """
+    for file in sorted((out / "runs").glob("*.json")):
+        _check_task(file, wanted)
+    return [plan for plan in wanted if not _finished(plan, out)]
+
+
+def forget(out: Path) -> None:
+    """Delete the runs in ``out``, and no file that is not a run."""
+    for file in (out / "runs").glob("*.json"):
+        if _read(file):
+            file.unlink()
+
+
+def write_run(result: dict[str, Any], file: Path) -> None:
+    """Write a run in one step: a reader sees all of it or nothing."""
+    _write(file, json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def run_file(out: Path, plan: Plan) -> Path:
+    """Return where a plan's result is kept."""
+    return out / "runs" / f"{plan.slug}.json"
+
+
+def _finished(plan: Plan, out: Path) -> bool:
+    file = run_file(out, plan)
+    if not file.exists():
+        return False
+    config = _read(file).get("config")
+    if not isinstance(config, dict):
+        raise ValueError(f"{file} is not a run of thinwire; give another --out, or delete it")
+    wanted = plan.config.described()
+    odd = [key for key in wanted if config.get(key) != wanted[key]]
+    if odd:
+        differs = ", ".join(f"{key} {config.get(key)} instead of {wanted[key]}" for key in odd)
+        raise ValueError(f"{file} holds another run ({differs}); give another --out, or --fresh to run all again")
+    return True
+
+
+def _check_task(file: Path, wanted: Sequence[Plan]) -> None:
+    task, there = wanted[0].config.task, _read(file).get("config", {}).get("task")
+    if there not in (None, task):
+        raise ValueError(f"{file} is of task {there}, not {task}; give another --out, or --fresh to delete its runs")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return a run, or an empty object where the file is none."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return {}
+    return data if isinstance(data, dict) and data.get("schema") == SCHEMA else {}
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, file)
+    finally:
+        draft.unlink(missing_ok=True)
