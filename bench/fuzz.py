@@ -6,6 +6,7 @@ python bench/fuzz.py --mutations 1000000 --seed 1 --out results/fuzz.json
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import platform
 import resource
@@ -88,6 +89,8 @@ def fuzz(samples: list[Sample], mutations: int, seed: int) -> dict[str, object]:
 
 def start_watching_memory(headroom_mib: int | None) -> int:
     """Return the resident bytes now, forget the peak so far, and limit what may still be mapped."""
+    # Freed memory that the allocator keeps would hide the next peak.
+    ctypes.CDLL(None).malloc_trim(0)
     if headroom_mib is not None:
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + (headroom_mib << 20),) * 2)

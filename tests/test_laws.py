@@ -28,8 +28,7 @@ def documented() -> dict[str, dict[str, str]]:
     """Return codec class name -> tensor name -> outcome, as the table says."""
     lines = LAWS.read_text().split("## Degenerate tensors")[1].splitlines()
     head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    table = {name: {row[0]: row[i] for row in rows} for i, cell in enumerate(head[1:], 1) for name in cell.split(", ")}
-    return {name: outcomes for name, outcomes in table.items()}
+    return {name: {row[0]: row[i] for row in rows} for i, cell in enumerate(head[1:], 1) for name in cell.split(", ")}
 
 
 @pytest.mark.parametrize("row", UPDATES, ids=str)

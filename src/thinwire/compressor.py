@@ -141,11 +141,10 @@ class Compressor:
         return targets | self.clip.apply(floats)
 
     def _kept(self, target: Tensor, sendable: Tensor, left: Tensor | None) -> Tensor | None:
-        if left is None:
-            return None
-        if self.clip is not None and self.clip.keep:
-            left = left + (target - sendable)
-        return self.feedback.residual(target, left)
+        if self.clip is not None and self.clip.keep and target.dtype.is_floating_point:
+            cut = target - sendable
+            left = cut if left is None else left + cut
+        return None if left is None else self.feedback.residual(target, left)
 
 
 def _encode(name: str, codec: Any, x: Tensor, seed: int, history: State) -> tuple[Encoded, State]:

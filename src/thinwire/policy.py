@@ -108,9 +108,11 @@ class ByVolume:
         if signals.volume_quantile is None or signals.round <= self.fine_rounds:
             return self.fine
         done = 0.6 * (signals.round - 1) / (signals.rounds or signals.round)
-        if signals.volume_quantile <= 0.6 - done:
+        # Both sides are sums of fractions: a client exactly on an edge must not fall off it by a rounding error.
+        quantile = signals.volume_quantile - 1e-9
+        if quantile <= 0.6 - done:
             return self.coarse
-        return self.middle if signals.volume_quantile <= 0.8 - done else self.fine
+        return self.middle if quantile <= 0.8 - done else self.fine
 
 
 def _bounded(codec: Any, nmse: float) -> Codec:

@@ -23,7 +23,7 @@ def bad_input() -> Iterator[None]:
 
 
 def missing_package(error: ModuleNotFoundError) -> str:
-    """Return the sentence for a package of an extra that is not installed; any other missing module is an error of ours.
+    """Return the sentence for a package of an extra that is not installed; any other missing module is a bug.
 
     Raises ``error`` again in that case.
     """

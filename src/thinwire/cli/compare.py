@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thinwire.cli.bad_input import BadInput, bad_input
 from thinwire.cli.labels import pairing
-from thinwire.cli.options import add_run_options, check_folder, run_config
+from thinwire.cli.options import add_run_options, make_folder, run_config
 from thinwire.errors import unknown
 from thinwire.lab.pairings import BASELINE, PAIRINGS, Pairing, pairings
+
+if TYPE_CHECKING:
+    from thinwire.lab.plan import Plan
 
 SUMMARY = "compare ways to compress, with a report"
 EPILOG = f"""configurations: {", ".join(item.group for item in PAIRINGS)}
@@ -46,36 +51,59 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Check, run what is missing, write the report."""
-    from thinwire.cli.progress import watch
-    from thinwire.cli.verdict import show_report
-    from thinwire.lab.compare import compare, forget, plans, remaining
-    from thinwire.lab.report import write_report
+    out = options.out or Path("runs") / options.task
+    with bad_input():
+        wanted, todo = _checked(options, out)
+    failed = _run(options, out, wanted, todo)
+    for slug, reason in failed.items():
+        print(f"failed: {slug}: {reason} (traceback: {out / 'failed' / slug}.txt)")
+    if len(failed) < len(wanted):
+        _report(out)
+    return 1 if failed else 0
+
+
+def _checked(options: argparse.Namespace, out: Path) -> tuple[list[Plan], list[Plan]]:
+    """Return all plans and those to be run. The folder is touched last, when nothing can be wrong any more."""
+    from thinwire.lab.compare import forget, plans, remaining
     from thinwire.lab.run import prepare
 
-    with bad_input():
-        _check_counts(options)
-        out = options.out or Path("runs") / options.task
-        wanted = plans(chosen(options), run_config(options), range(options.seeds))
-        check_folder(out)
-        todo = wanted if options.fresh else remaining(wanted, out)
-        for plan in wanted[:: len(wanted) // options.seeds]:
-            prepare(plan.config)
-        if options.fresh:
-            forget(out)
+    _check_counts(options)
+    pairs = chosen(options)
+    wanted = plans(pairs, run_config(options), range(options.seeds))
+    todo = remaining(wanted, out, options.fresh)
+    for plan in wanted[:: len(pairs)]:
+        prepare(plan.config)
+    make_folder(out / "runs")
+    if options.fresh:
+        forget(out)
+    return wanted, todo
+
+
+def _run(options: argparse.Namespace, out: Path, wanted: Sequence[Plan], todo: Sequence[Plan]) -> dict[str, str]:
+    from thinwire.cli.progress import watch
+    from thinwire.lab.compare import compare, remaining
+
     started = time.perf_counter()
     try:
         with watch(wanted, todo, options.quiet) as on_event:
             failed = compare(todo, out, options.jobs, on_event)
     except KeyboardInterrupt:
         done = len(wanted) - len(remaining(wanted, out))
-        print(f"\nstopped: {done} of {len(wanted)} runs are finished in {out}; the same command goes on from there")
+        again = "the same command without --fresh" if options.fresh else "the same command"
+        print(f"\nstopped: {done} of {len(wanted)} runs are finished in {out}; {again} goes on from there")
         raise
     print(f"{len(todo)} runs in {time.perf_counter() - started:.0f} s, {len(wanted) - len(todo)} were there already")
-    for slug, reason in failed.items():
-        print(f"failed: {slug}: {reason} (traceback: {out / 'failed' / slug}.txt)")
-    if len(failed) < len(wanted):
-        show_report(write_report(out))
-    return 1 if failed else 0
+    return failed
+
+
+def _report(out: Path) -> None:
+    from thinwire.cli.verdict import show_report
+    from thinwire.lab.report import write_report
+
+    print()
+    with bad_input():
+        written = write_report(out)
+    show_report(written)
 
 
 def chosen(options: argparse.Namespace) -> list[Pairing]:

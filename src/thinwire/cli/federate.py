@@ -8,7 +8,7 @@ from typing import Any
 
 from thinwire.cli import labels
 from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.options import add_run_options, check_folder, run_config
+from thinwire.cli.options import add_run_options, make_folder, run_config
 
 SUMMARY = "run one federation, round by round"
 EPILOG = """examples:
@@ -38,9 +38,10 @@ def act(options: argparse.Namespace) -> int:
 
     with bad_input():
         config = run_config(options, uplink=options.uplink, downlink=options.downlink, seed=options.seed)
-        _check_file(options.out)
         prepare(config)
-    print("" if options.quiet else _line(*(name.rjust(width) for name, width in COLUMNS)), end="" if options.quiet else "\n")
+        _make_room(options.out)
+    if not options.quiet:
+        print(_line(*(name.rjust(width) for name, width in COLUMNS)))
     chosen = labels.pairing(options.uplink, options.downlink)
     try:
         result = run(config, None if options.quiet else _show, chosen.group, chosen.name)
@@ -51,18 +52,18 @@ def act(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_file(file: Path | None) -> None:
+def _make_room(file: Path | None) -> None:
     if file is None:
         return
     if file.is_dir():
         raise BadInput(f"--out {str(file)!r} is a folder, expected a file such as run.json")
-    check_folder(file.parent)
+    make_folder(file.parent)
 
 
 def _show(row: dict[str, Any]) -> None:
-    values = (row["round"], row["metric"], row["loss"], row["up_bytes"], row["down_bytes"], row["up_nmse"], row["down_nmse"])
-    kinds = (str, _number, _number, labels.size, labels.size, _error, _error)
-    texts = [kind(value) for kind, value in zip(kinds, values, strict=True)]
+    numbers = (_number(row["metric"]), _number(row["loss"]))
+    sizes = (labels.size(row["up_bytes"]), labels.size(row["down_bytes"]))
+    texts = (str(row["round"]), *numbers, *sizes, _error(row["up_nmse"]), _error(row["down_nmse"]))
     print(_line(*(text.rjust(width) for text, (_, width) in zip(texts, COLUMNS, strict=True))), flush=True)
 
 

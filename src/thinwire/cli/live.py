@@ -36,7 +36,9 @@ class Screen:
         self._groups = {plan.group: list[dict[str, Any]]() for plan in wanted}
         self._seeds = len({plan.config.seed for plan in wanted})
         text = TextColumn("{task.description}")
-        self._bars = Progress(text, BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+        self._bars = Progress(
+            text, BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn()
+        )
         self._all = self._bars.add_task("all runs", total=todo, note="")
         self._running: dict[str, tuple[TaskID, int]] = {}
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from thinwire.cli.bad_input import BadInput
 
 if TYPE_CHECKING:
     from thinwire.lab.config import RunConfig
@@ -35,7 +37,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--momentum", type=float, metavar="M", help=f"the clients' momentum, 0 to below 1; {OF_TASK}")
 
 
-def run_config(options: argparse.Namespace, **more: object) -> RunConfig:
+def run_config(options: argparse.Namespace, **more: Any) -> RunConfig:
     """Return the config that the options describe. Raises ValueError."""
     from thinwire.lab.config import RunConfig
 
@@ -46,8 +48,11 @@ def run_config(options: argparse.Namespace, **more: object) -> RunConfig:
     return RunConfig(**{name: getattr(options, name) for name in names}, **more)
 
 
-def check_folder(folder: Path) -> None:
-    """Raise ValueError unless files can be written into ``folder``, which need not exist yet."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"{str(folder)!r} is no folder that can be written to ({there}); give another --out")
+def make_folder(folder: Path) -> None:
+    """Make a folder that files can be written to, or raise BadInput."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{str(folder)!r} cannot be made a folder ({error.strerror}); give another --out") from error
+    if not os.access(folder, os.W_OK):
+        raise BadInput(f"{str(folder)!r} cannot be written to; give another --out")

@@ -46,8 +46,13 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         parsers[name] = commands.add_parser(name, **about)
         module.add_options(parsers[name])
         parsers[name].set_defaults(act=module.act)
-    parser.set_defaults(act=lambda _: parser.print_help() or 0)
+    parser.set_defaults(act=lambda _: _help(parser))
     return parser, parsers
+
+
+def _help(parser: Parser) -> int:
+    parser.print_help()
+    return 0
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,18 @@ def compare(todo: Sequence[Plan], out: Path, jobs: int, on_event: OnEvent) -> di
     return failed
 
 
-def remaining(wanted: Sequence[Plan], out: Path) -> list[Plan]:
-    """Return the plans that have no file in ``out`` yet.
+def remaining(wanted: Sequence[Plan], out: Path, fresh: bool = False) -> list[Plan]:
+    """Return the plans that have no file in ``out`` yet; all of them where what is there will be forgotten (``fresh``).
 
-    Raises ValueError where a file there is of another config or another task, or is no run: nothing is changed then.
+    Raises ValueError where a file there is no run or, unless ``fresh``, is of another config or another task.
     """
-    for file in sorted((out / "runs").glob("*.json")):
-        _check_task(file, wanted)
-    return [plan for plan in wanted if not _finished(plan, out)]
+    there = {file: _read(file) for file in sorted((out / "runs").glob("*.json"))}
+    for file, run in there.items():
+        if not run:
+            raise ValueError(f"{file} is not a run of thinwire; delete it or give another --out")
+        if not fresh:
+            _check_task(file, run, wanted[0].config.task)
+    return [plan for plan in wanted if fresh or not _finished(plan, there, out)]
 
 
 def forget(out: Path) -> None:
@@ -62,25 +66,21 @@ def run_file(out: Path, plan: Plan) -> Path:
     return out / "runs" / f"{plan.slug}.json"
 
 
-def _finished(plan: Plan, out: Path) -> bool:
-    file = run_file(out, plan)
-    if not file.exists():
+def _finished(plan: Plan, there: Mapping[Path, dict[str, Any]], out: Path) -> bool:
+    file, wanted = run_file(out, plan), plan.config.described()
+    if file not in there:
         return False
-    config = _read(file).get("config")
-    if not isinstance(config, dict):
-        raise ValueError(f"{file} is not a run of thinwire; give another --out, or delete it")
-    wanted = plan.config.described()
-    odd = [key for key in wanted if config.get(key) != wanted[key]]
+    config = there[file]["config"]
+    odd = [f"{key} {config.get(key)!r} instead of {wanted[key]!r}" for key in wanted if config.get(key) != wanted[key]]
     if odd:
-        differs = ", ".join(f"{key} {config.get(key)} instead of {wanted[key]}" for key in odd)
-        raise ValueError(f"{file} holds another run ({differs}); give another --out, or --fresh to run all again")
+        raise ValueError(f"{file} is another run ({', '.join(odd)}); give another --out, or --fresh to run all again")
     return True
 
 
-def _check_task(file: Path, wanted: Sequence[Plan]) -> None:
-    task, there = wanted[0].config.task, _read(file).get("config", {}).get("task")
-    if there not in (None, task):
-        raise ValueError(f"{file} is of task {there}, not {task}; give another --out, or --fresh to delete its runs")
+def _check_task(file: Path, run: Mapping[str, Any], task: str) -> None:
+    other = run["config"].get("task")
+    if other != task:
+        raise ValueError(f"{file} is of task {other!r}, not {task!r}; give another --out, or --fresh to delete it")
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -89,7 +89,8 @@ def _read(file: Path) -> dict[str, Any]:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError):
         return {}
-    return data if isinstance(data, dict) and data.get("schema") == SCHEMA else {}
+    fits = isinstance(data, dict) and data.get("schema") == SCHEMA and isinstance(data.get("config"), dict)
+    return data if fits else {}
 
 
 def _write(file: Path, text: str) -> None:

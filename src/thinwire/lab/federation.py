@@ -52,12 +52,13 @@ class Clients:
 
     def train(self, message: Message, context: Context) -> Message:
         """Train the model that came in on this client's rows; seeds depend on run, round and partition alone."""
-        started, told = time.perf_counter(), message.content[CONFIG]
-        partition_id, round_ = int(context.node_config["partition-id"]), int(told["server-round"])
+        started, told = time.perf_counter(), message.content.config_records[CONFIG]
+        partition_id, round_ = context.node_config["partition-id"], told["server-round"]
+        assert isinstance(partition_id, int) and isinstance(round_, int)
         own = tuple(column[torch.from_numpy(self.parts[partition_id])] for column in self.rows)
-        self.model.load_state_dict(message.content[ARRAYS].to_torch_state_dict())
+        self.model.load_state_dict(message.content.array_records[ARRAYS].to_torch_state_dict())
         seed = derive_seed(self.seed, f"train/{round_}/{partition_id}")
-        with proximal(self.model, float(told.get("proximal-mu", 0.0))):
+        with proximal(self.model, told.get("proximal-mu", 0.0)):
             loss = self.task.train(self.model, own, self.training, seed)
         metrics = MetricRecord({"num-examples": len(own[-1]), "loss": loss})
         content = RecordDict({ARRAYS: ArrayRecord(self.model.state_dict()), METRICS: metrics})
@@ -66,9 +67,9 @@ class Clients:
 
 
 @contextmanager
-def proximal(model: nn.Module, mu: float) -> Iterator[None]:
+def proximal(model: nn.Module, mu: object) -> Iterator[None]:
     """Add ``mu * (w - w_start)`` to every gradient inside the block: FedProx (Li et al. 2020, arXiv:1812.06127)."""
-    hooks = [_pull(parameter, mu) for parameter in model.parameters() if mu]
+    hooks = [_pull(parameter, mu) for parameter in model.parameters() if isinstance(mu, int | float) and mu]
     try:
         yield
     finally:
@@ -78,7 +79,10 @@ def proximal(model: nn.Module, mu: float) -> Iterator[None]:
 
 def _pull(parameter: nn.Parameter, mu: float) -> torch.utils.hooks.RemovableHandle:
     start = parameter.detach().clone()
-    return parameter.register_hook(lambda gradient: gradient + mu * (parameter.detach() - start))  # type: ignore[no-any-return, no-untyped-call]
+    hook: torch.utils.hooks.RemovableHandle = parameter.register_hook(  # type: ignore[no-untyped-call]
+        lambda gradient: gradient + mu * (parameter.detach() - start)
+    )
+    return hook
 
 
 def server_app(
@@ -90,7 +94,7 @@ def server_app(
     """
     app = ServerApp()
 
-    @app.main()  # type: ignore[untyped-decorator]
+    @app.main()
     def main(grid: Grid, context: Context) -> None:
         arrays = ArrayRecord(initial.state_dict())
         strategy.start(wrap(grid), arrays, num_rounds=rounds, evaluate_fn=evaluate)

@@ -21,20 +21,26 @@ class Pairing:
     downlink: str | None = None
 
 
+def by_volume(level: str, coarse: float, middle: float, fine: float) -> str:
+    """Return a policy of three levels of one codec; vectors, which are few bytes and matter, take 8 bits."""
+    names = {"coarse": coarse, "middle": middle, "fine": fine}
+    levels = ", ".join(f"{name}={level.format(value)}" for name, value in names.items())
+    return f"ByVolume({levels}, small=Uniform(bits=8))"
+
+
+def error_bound(nmse: float, codec: str) -> str:
+    """Return a policy that meets an error bound; vectors meet a tighter one."""
+    return f"ErrorBound(nmse={nmse}, codec={codec}, small=Step(nmse=0.005))"
+
+
 UP = {
-    "quantize": (
-        "ByVolume(coarse=Uniform(bits=3, symmetric=True, codes=Zstd()), middle=Uniform(bits=4, symmetric=True, "
-        "codes=Zstd()), fine=Uniform(bits=6, symmetric=True, codes=Zstd()))"
-    ),
-    "lowrank": "ByVolume(coarse=LowRank(ratio=0.06, bits=6), middle=LowRank(ratio=0.1, bits=6), fine=LowRank(ratio=0.15, bits=6))",
-    "sparsify": (
-        "ByVolume(coarse=TopK(0.02, values=Uniform(bits=8)), middle=TopK(0.05, values=Uniform(bits=8)), "
-        "fine=TopK(0.1, values=Uniform(bits=8)))"
-    ),
+    "quantize": by_volume("Uniform(bits={}, symmetric=True, codes=Zstd())", 3, 4, 6),
+    "lowrank": by_volume("LowRank(ratio={}, bits=6)", 0.06, 0.1, 0.15),
+    "sparsify": by_volume("TopK({}, values=Uniform(bits=8))", 0.03, 0.06, 0.12),
 }
 DOWN = {
-    "quantize": "ErrorBound(nmse=0.1, codec=Uniform(symmetric=True, codes=Zstd()))",
-    "lowrank": "ErrorBound(nmse=0.1, codec=LowRank())",
+    "quantize": error_bound(0.1, "Uniform(symmetric=True, codes=Zstd())"),
+    "lowrank": error_bound(0.1, "LowRank()"),
 }
 _WORDS = {"quantize": "quantize", "lowrank": "low-rank", "sparsify": "sparsify"}
 

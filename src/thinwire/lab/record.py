@@ -108,7 +108,11 @@ class Recorder:
             "parameters": sum(x.numel() for x in self.model.parameters()),
             "dense_bytes": sum(self._sizes.values()),
             "tensors": {
-                name: {"shape": list(x.shape), "up_bytes": self._cost("up", name), "down_bytes": self._cost("down", name)}
+                name: {
+                    "shape": list(x.shape),
+                    "up_bytes": self._cost("up", name),
+                    "down_bytes": self._cost("down", name),
+                }
                 for name, x in state.items()
             },
         }

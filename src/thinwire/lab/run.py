@@ -25,7 +25,7 @@ from thinwire.lab.record import Diverged, Recorder, Row, totals
 from thinwire.lab.strategies import strategy
 from thinwire.lab.tasks import Data, data_dir, find, partition
 
-__all__ = ["Diverged", "RunConfig", "Row", "prepare", "run"]
+__all__ = ["Diverged", "Row", "RunConfig", "prepare", "run"]
 
 SCHEMA = "thinwire.run/1"
 OnRound = Callable[[Row], None]
@@ -70,11 +70,9 @@ def _run(config: RunConfig, on_round: OnRound, group: str, name: str) -> dict[st
     clients = Clients(task, task.model(config.seed), prepared.data.train, prepared.parts, training, config.seed)
     recorder = Recorder(task, model, prepared.data.test, clients.trained, on_round)
 
-    def wrap(grid: LocalGrid) -> Grid:
-        if not config.compressed:
-            return recorder.watch(grid, None)
-        ends = {"uplink": config.uplink or "none", "downlink": config.downlink or "none"}
-        return recorder.watch(grid, CompressedGrid(grid, rounds=training.rounds, **ends))
+    def wrap(grid: Grid) -> Grid:
+        assert isinstance(grid, LocalGrid)
+        return recorder.watch(grid, _compressed(grid, config) if config.compressed else None)
 
     chosen = strategy(config.strategy).build(training.clients, config.fraction_train)
     server = server_app(chosen, model, training.rounds, recorder.evaluate, wrap)
@@ -94,6 +92,10 @@ def _run(config: RunConfig, on_round: OnRound, group: str, name: str) -> dict[st
         "totals": totals(recorder.rows) | {"wall_s": time.perf_counter() - started},
         "final": {key: recorder.rows[-1][key] for key in ("metric", "loss")},
     }
+
+
+def _compressed(grid: Grid, config: RunConfig) -> CompressedGrid:
+    return CompressedGrid(grid, config.uplink or "none", config.downlink or "none", config.training.rounds)
 
 
 @contextmanager

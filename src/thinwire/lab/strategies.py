@@ -1,4 +1,4 @@
-"""Flower's strategies by name and arguments: `FedAvg`, `FedAvgM(server_momentum=0.9)`, `Krum(num_malicious_nodes=2)`."""
+"""Flower's strategies by name, with numbers: `FedAvg`, `FedAvgM(server_momentum=0.9)`, `FedProx(proximal_mu=0.1)`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class StrategySpec:
     def build(self, clients: int, fraction_train: float) -> Strategy:
         """Return a new strategy for so many clients; they train and do not evaluate, the server does that."""
         nodes = {"fraction_evaluate": 0.0, "min_train_nodes": 1, "min_available_nodes": clients}
-        return getattr(flwr_strategies, self.name)(fraction_train=fraction_train, **nodes, **self.arguments)
+        kind: type[Strategy] = getattr(flwr_strategies, self.name)
+        return kind(fraction_train=fraction_train, **nodes, **self.arguments)  # type: ignore[call-arg]
 
 
 def strategy(text: str) -> StrategySpec:

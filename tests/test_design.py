@@ -1,0 +1,157 @@
+"""The house rules: public names, layers, and what no module may touch. Read from the syntax trees, not by importing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import thinwire
+
+SOURCE = Path(thinwire.__file__).parent
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+PUBLIC = [
+    "ByVolume", "Cast", "Clip", "Codec", "Compressor", "Encoded", "ErrorBound", "ErrorFeedback", "Fixed", "Huffman",
+    "Indices", "LowRank", "Message", "NoFeedback", "NonFiniteError", "Planes", "RandomK", "Raw", "Report", "Signals",
+    "Smallest", "Spec", "Step", "Symbols", "Threshold", "TopK", "Uniform", "WireError", "Zstd", "decode", "dumps",
+    "encode", "inspect", "loads", "parse", "specs", "zoo",
+]  # fmt: skip
+
+LAYERS = {
+    "errors": 0, "kernels": 1, "codec": 2, "registry": 2, "codecs": 3, "feedback": 3, "policy": 3, "compressor": 4,
+    "wire": 4, "zoo": 5, "testing": 6, "flower": 7, "lab": 8, "cli": 9,
+}  # fmt: skip
+"""A module imports its own layer or lower ones; a layer of several names keeps them apart, but for codec and registry."""
+ENGINES = {"flower", "lab", "cli", "testing"}
+IMPURE = {
+    "asyncio", "builtins", "datetime", "glob", "http", "importlib", "io", "logging", "multiprocessing", "os", "pathlib",
+    "random", "secrets", "shutil", "socket", "subprocess", "tempfile", "threading", "time", "urllib", "uuid", "warnings",
+}  # fmt: skip
+UNSAFE = {"cloudpickle", "ctypes", "dill", "joblib", "marshal", "pickle", "shelve"}
+DRAWS = {"rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal", "rand_like", "randn_like"}
+
+
+def part(path: Path) -> str:
+    """Return the first name under ``thinwire`` that a file belongs to."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own(path: Path) -> Iterator[str]:
+    """Yield what a file imports of thinwire, as dotted names without the first."""
+    for name in imports(path):
+        if name.split(".")[0] == "thinwire":
+            yield name.partition(".")[2] or "__init__"
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    """Yield every call by its dotted name, as written."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def below_the_engines() -> list[Path]:
+    return [path for path in MODULES if part(path) not in ENGINES]
+
+
+def test_public_names_change_on_purpose_only() -> None:
+    assert sorted(thinwire.__all__) == PUBLIC
+    assert all(hasattr(thinwire, name) for name in PUBLIC)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_downwards(path: Path) -> None:
+    mine = part(path)
+    if mine == "__init__":
+        return
+    for name in own(path):
+        other = name.split(".")[0]
+        if mine not in ENGINES:
+            assert other in LAYERS, f"{mine} imports {name}: import from the module, not from the package"
+        if other in LAYERS and other != mine:
+            related = {mine, other} == {"codec", "registry"}
+            assert related or LAYERS[other] < LAYERS[mine], f"{mine} imports {name}"
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {part(path) for path in MODULES} - {"__init__"} <= set(LAYERS)
+
+
+def test_codecs_never_import_each_other() -> None:
+    for path in (SOURCE / "codecs").glob("*.py"):
+        if path.stem != "__init__":
+            assert {name.split(".")[0] for name in own(path)} <= {"codec", "registry", "errors", "kernels"}, path
+
+
+@pytest.mark.parametrize("name", ["policy", "wire", "feedback", "compressor", "codec", "registry"])
+def test_codecs_are_met_as_fields_only(name: str) -> None:
+    assert not [other for other in own(SOURCE / f"{name}.py") if other.split(".")[0] == "codecs"]
+
+
+def test_kernels_know_nothing_of_codecs() -> None:
+    for path in (SOURCE / "kernels").glob("*.py"):
+        assert {name.split(".")[0] for name in own(path)} <= {"errors", "kernels"}, path
+
+
+def test_flower_is_imported_by_the_engine_and_the_lab_only() -> None:
+    users = {part(path) for path in MODULES for name in imports(path) if name.split(".")[0] == "flwr"}
+    assert users <= {"flower", "lab"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_nothing_runs_what_it_reads(path: Path) -> None:
+    assert not {name for name in imports(path) if name.split(".")[0] in UNSAFE}
+    names = {name for name, _ in calls(path)}
+    assert not names & {
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+        "torch.load",
+        "torch.jit.load",
+        "np.load",
+        "getattr(torch",
+    }
+    assert not {call for name, call in calls(path) if name == "np.load"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_global_random_generator_is_used(path: Path) -> None:
+    for name, call in calls(path):
+        assert name not in {"torch.manual_seed", "torch.seed", "random.seed"}, f"{path}:{call.lineno}"
+        if name.startswith(("np.random.", "numpy.random.")):
+            assert name.rpartition(".")[2] in {"default_rng", "get_state"}, f"{path}:{call.lineno} {name}"
+        if name.startswith("torch.") and name.removeprefix("torch.") in DRAWS:
+            assert "generator" in {keyword.arg for keyword in call.keywords}, f"{path}:{call.lineno} {name}"
+
+
+@pytest.mark.parametrize("path", below_the_engines(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_clock_environment_file_or_network_below_the_engines(path: Path) -> None:
+    assert not {name for name in imports(path) if name.split(".")[0] in IMPURE}
+    assert not {name for name, _ in calls(path)} & {"open", "print", "input"}
+
+
+def test_importing_thinwire_loads_nothing_heavy_or_optional() -> None:
+    code = "import sys, thinwire; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    heavy = {"numba", "flwr", "sklearn", "matplotlib", "hypothesis", "pytest", "rich", "jinja2", "grpc", "pandas"}
+    assert not heavy & set(run.stdout.split())
+
+
+def test_the_suite_for_plug_in_authors_needs_thinwire_only() -> None:
+    code = "import sys; sys.modules['hypothesis'] = sys.modules['pytest'] = None; import thinwire.testing"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
