@@ -2,8 +2,8 @@
 
     python bench/codecs.py --elements 4000000 --out results/codecs.json
 
-One thread. The copy is timed in the same run, between the codecs; the floor of any codec is about one read of the tensor,
-half a copy. Data: Laplace, scale 0.01, like a heavy-tailed update but without its structure (so low rank finds none).
+One thread. The copy is timed in the same run, between the codecs; the floor of any codec is about one read of the
+tensor, half a copy. Data: Laplace, scale 0.01: heavy-tailed like an update, without its structure (no low rank).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import thinwire as tw
 from thinwire.lab.environment import environment
 
 CODECS = (
-    "Raw()", "Cast()", "Planes()", "Uniform(bits=8)", "Uniform(bits=4, block=128)", "Uniform(bits=8, symmetric=True, codes=Zstd())",
-    "Step(step=0.02)", "Step(nmse=0.2)", "Step(nmse=0.01)", "Step(absolute=0.001)", "Step(nmse=0.01, symbols=Huffman())",
+    "Raw()", "Cast()", "Planes()", "Uniform(bits=8)", "Uniform(bits=4, block=128)",
+    "Uniform(bits=8, symmetric=True, codes=Zstd())", "Step(step=0.02)", "Step(nmse=0.2)", "Step(nmse=0.01)",
+    "Step(absolute=0.001)", "Step(nmse=0.01, symbols=Huffman())",
     "TopK(0.01)", "TopK(0.01, values=Uniform(bits=8))", "Threshold(0.05)", "RandomK(0.01)",
     "LowRank(rank=8)",
 )  # fmt: skip

@@ -33,8 +33,8 @@ from thinwire.lab.strategies import strategy
 
 CLIP, NOISE = 30.0, 0.001
 PLAIN = (
-    "FedAvg", "FedAvgM(server_momentum=0.5)", "FedAdam(eta=0.01, tau=0.001)", "FedYogi(eta=0.01, tau=0.001)", "FedMedian",
-    "Krum(num_malicious_nodes=2)", "FedProx(proximal_mu=0.1)",
+    "FedAvg", "FedAvgM(server_momentum=0.5)", "FedAdam(eta=0.01, tau=0.001)", "FedYogi(eta=0.01, tau=0.001)",
+    "FedMedian", "Krum(num_malicious_nodes=2)", "FedProx(proximal_mu=0.1)",
 )  # fmt: skip
 Build = Callable[[], Strategy]
 
@@ -65,7 +65,9 @@ def run_one(build: Build, mods: Sequence, config: RunConfig) -> dict:
     recorder = Recorder(task, model, prepared.data.test, clients.trained, lambda row: None)
 
     def wrap(grid: Grid) -> Grid:
-        compressed = CompressedGrid(grid, config.uplink, config.downlink, training.rounds) if config.compressed else None
+        compressed = (
+            CompressedGrid(grid, config.uplink, config.downlink, training.rounds) if config.compressed else None
+        )
         return recorder.watch(grid, compressed)
 
     app = ClientApp(mods=list(mods))

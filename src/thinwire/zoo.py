@@ -23,7 +23,9 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "none": Method("Compressor(Fixed(Raw()), NoFeedback())", "dense tensors, framed: nothing is compressed"),
-    "lossless": Method("Compressor(Fixed(Planes(), small=Planes()), NoFeedback())", "byte planes and zstd: every bit stays"),
+    "lossless": Method(
+        "Compressor(Fixed(Planes(), small=Planes()), NoFeedback())", "byte planes and zstd: every bit stays"
+    ),
     "auto": Method(
         "Compressor(Fixed(Smallest(nmse=0.2), small=Step(nmse=0.005)), ErrorFeedback())",
         "our best for updates: the smaller of entropy-coded quantizer and low rank, with error feedback",
@@ -74,7 +76,9 @@ def compressor(spec: object, direction: str = "up") -> Compressor:
     ``direction`` is ``up`` or ``down``: a server's differences carry their own error, so feedback is off there, and
     ``auto`` means the variant for that direction. Raises ValueError on what it cannot read.
     """
-    value = parse({"auto": "auto-down"}.get(spec, spec) if direction == "down" else spec) if isinstance(spec, str) else spec
+    value = (
+        parse({"auto": "auto-down"}.get(spec, spec) if direction == "down" else spec) if isinstance(spec, str) else spec
+    )
     if isinstance(value, Compressor):
         return value
     policy = Fixed(value) if isinstance(value, Codec) else value

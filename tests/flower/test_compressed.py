@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from conftest import evaluate, train
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import fixedclipping_mod
@@ -26,8 +27,6 @@ from flwr.serverapp.strategy import (
 from thinwire.flower import CompressedGrid, LocalGrid, carrier, compress_client, compress_server, state
 from thinwire.flower.package import Reply
 from thinwire.wire import decode_message, loads
-
-from conftest import evaluate, train
 
 STRATEGIES = {
     "FedAvg": FedAvg,
@@ -49,7 +48,9 @@ def test_strategies_run_unchanged(name: str, run_strategy, client_app: ClientApp
         app.train()(train)
         app.evaluate()(evaluate)
     _, stock = run_strategy(STRATEGIES[name](), nodes=5, rounds=3, app=app)
-    _, ours = run_strategy(STRATEGIES[name](), 5, 3, compress_client(app), lambda s: compress_server(s, "Step(nmse=0.01)"))
+    _, ours = run_strategy(
+        STRATEGIES[name](), 5, 3, compress_client(app), lambda s: compress_server(s, "Step(nmse=0.01)")
+    )
     assert list(ours.arrays) == list(stock.arrays)
     for key in stock.arrays:
         expected, got = stock.arrays[key].numpy(), ours.arrays[key].numpy()
@@ -57,7 +58,7 @@ def test_strategies_run_unchanged(name: str, run_strategy, client_app: ClientApp
 
 
 class Watched(CompressedGrid):
-    """After every send: the id of the model each answering node holds, by its own state, beside what the server thinks."""
+    """After every send: the model that each answering node holds, by its own state, beside what the server thinks."""
 
     def __init__(self, grid: LocalGrid, *args, **kwargs) -> None:
         super().__init__(grid, *args, **kwargs)
@@ -70,7 +71,7 @@ class Watched(CompressedGrid):
             if reply.has_error():
                 continue
             shelf = state.load(self.local.context(node)).shelf
-            believed = self._nodes[node].held
+            believed = self.nodes[node].held
             assert shelf.current.id == believed.current
             assert believed.keyframe is None or shelf.keyframe.id == believed.keyframe
             self.checked += 1
@@ -249,7 +250,9 @@ def test_residuals_count_only_once_the_server_accepted(initial_arrays) -> None:
     def drop(message: Message) -> bool:
         return message.metadata.reply_to_message_id != "" and round_ in lost
 
-    grid = CompressedGrid(Recording(LocalGrid(compress_client(client(train)), 1, drop=drop), seen), "Fixed(Step(nmse=0.4), below=200)")
+    grid = CompressedGrid(
+        Recording(LocalGrid(compress_client(client(train)), 1, drop=drop), seen), "Fixed(Step(nmse=0.4), below=200)"
+    )
     arrays = initial_arrays
     for round_ in range(1, 8):
         one_round(grid, arrays, round_)
@@ -297,7 +300,7 @@ def test_push_and_pull_work_like_send_and_receive(client_app, initial_arrays) ->
     ids = list(grid.push_messages([Message(content, node, "train") for node in grid.get_node_ids()]))
     replies = list(grid.pull_messages(ids))
     assert [list(reply.content["arrays"]) for reply in replies] == [list(initial_arrays)] * 2
-    assert not grid._sent
+    assert not grid._waiting
 
 
 def test_the_strategys_own_message_is_not_changed(client_app, initial_arrays) -> None:
@@ -309,7 +312,11 @@ def test_the_strategys_own_message_is_not_changed(client_app, initial_arrays) ->
 
 
 def test_integers_float64_and_odd_names_survive(initial_arrays) -> None:
-    shapes = {"a/b\u00e9": np.arange(6, dtype=np.int64), "x": np.ones((40, 40), np.float64), "flag": np.array([True, False])}
+    shapes = {
+        "a/b\u00e9": np.arange(6, dtype=np.int64),
+        "x": np.ones((40, 40), np.float64),
+        "flag": np.array([True, False]),
+    }
 
     def behave(message: Message, context: Context) -> Message:
         arrays = {k: v.numpy() for k, v in message.content["arrays"].items()}
@@ -318,7 +325,7 @@ def test_integers_float64_and_odd_names_survive(initial_arrays) -> None:
         out = ArrayRecord({k: Array(v) for k, v in arrays.items()})
         return Message(RecordDict({"arrays": out, "m": MetricRecord({"num-examples": 1})}), reply_to=message)
 
-    grid = CompressedGrid(LocalGrid(compress_client(client(behave)), 1))
+    grid = CompressedGrid(LocalGrid(compress_client(client(behave)), 1), "Step(nmse=0.001)")
     (reply,) = one_round(grid, ArrayRecord({k: Array(v) for k, v in shapes.items()}))
     got = {k: v.numpy() for k, v in reply.content["arrays"].items()}
     assert np.array_equal(got["a/b\u00e9"], np.arange(6) + 7)

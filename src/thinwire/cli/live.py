@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from thinwire.cli.labels import size
+from thinwire.lab.pairings import BASELINE
 from thinwire.lab.plan import Plan
 from thinwire.lab.workers import Event, OnEvent
 
@@ -34,6 +35,7 @@ class Screen:
     def __init__(self, wanted: Sequence[Plan], todo: int) -> None:
         self.console = Console()
         self._groups = {plan.group: list[dict[str, Any]]() for plan in wanted}
+        self._metric = wanted[0].config.found_task.metric
         self._seeds = len({plan.config.seed for plan in wanted})
         text = TextColumn("{task.description}")
         self._bars = Progress(
@@ -63,7 +65,7 @@ class Screen:
         bar, before = self._running[slug]
         sent = before + row["up_bytes"] + row["down_bytes"]
         self._running[slug] = bar, sent
-        self._bars.update(bar, completed=row["round"], note=f"{row['metric']:.4f}  {size(sent)}")
+        self._bars.update(bar, completed=row["round"], note=f"{self._metric} {row['metric']:.4f}, {size(sent)}")
 
     def _end(self, event: Event) -> None:
         bar, _ = self._running.pop(event.plan.slug)
@@ -77,15 +79,22 @@ class Screen:
     def _table(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD)
         table.add_column("configuration")
-        for name in ("seeds", "metric", "bytes"):
+        for name in ("seeds", self._metric, "bytes", "ratio"):
             table.add_column(name, justify="right")
         for group, results in self._groups.items():
-            table.add_row(group, f"{len(results)}/{self._seeds}", *_means(results))
+            table.add_row(group, f"{len(results)}/{self._seeds}", *self._means(results))
         return table
 
+    def _means(self, results: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+        if not results:
+            return ()
+        metric, sent, dense = fmean(_finals(results)), fmean(_bytes(results)), _bytes(self._groups.get(BASELINE, []))
+        return f"{metric:.4f}", size(sent), f"{fmean(dense) / sent:.1f}x" if dense else ""
 
-def _means(results: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    if not results:
-        return "", ""
-    metric = fmean(result["final"]["metric"] for result in results)
-    return f"{metric:.4f}", size(fmean(result["totals"]["total_bytes"] for result in results))
+
+def _finals(results: Sequence[dict[str, Any]]) -> list[float]:
+    return [result["final"]["metric"] for result in results]
+
+
+def _bytes(results: Sequence[dict[str, Any]]) -> list[int]:
+    return [result["totals"]["total_bytes"] for result in results]

@@ -38,7 +38,7 @@ def _draw(head: Sequence[str], rows: list[Sequence[str]], left: int) -> None:
 
     drawn = Table(box=box.SIMPLE_HEAD)
     for at, name in enumerate(head):
-        drawn.add_column(name, justify="left" if at < left else "right")
+        drawn.add_column(name, justify="left" if at < left else "right", no_wrap=at == 0)
     for row in rows:
         drawn.add_row(*map(Text, row))
     Console().print(drawn)

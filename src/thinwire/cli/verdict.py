@@ -5,13 +5,13 @@ from __future__ import annotations
 from thinwire.cli.screen import table
 from thinwire.lab.report import Report, Written, units
 
-HEAD = ("configuration", "{metric}", "difference", "within", "total", "fewer bytes", "up", "down")
-
 
 def show_report(written: Written) -> None:
     """Print it."""
     report = written.report
-    table((HEAD[0], report.metric.label, *HEAD[2:]), _rows(report))
+    unit = " (pp)" if report.metric.percent else ""
+    head = ("configuration", report.metric.label, f"diff{unit}", "within", "bytes", "ratio", "up", "down")
+    table(head, _rows(report))
     for verdict in (report.verdict, report.pairing_verdict):
         if verdict:
             print(f"\n{verdict.sentence}\n  {verdict.detail}".rstrip())

@@ -18,10 +18,8 @@ from thinwire.errors import WireError
 DOWN, UP, STATE = "thinwire.down.v1", "thinwire.up.v1", "thinwire.state.v1"
 _KEY = "thinwire"
 _SEPARATOR = "\x00"
-_DTYPES = {
-    "float16": torch.float16, "float32": torch.float32, "float64": torch.float64, "uint8": torch.uint8, "int8": torch.int8,
-    "int16": torch.int16, "int32": torch.int32, "int64": torch.int64, "bool": torch.bool,
-}  # fmt: skip
+_NAMES = ("float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
+_DTYPES = {name: getattr(torch, name) for name in _NAMES}
 
 
 def carry(data: bytes, stype: str) -> ArrayRecord:
@@ -72,7 +70,7 @@ def to_records(tensors: Mapping[str, Tensor]) -> dict[str, ArrayRecord]:
 
 
 def replace_arrays(content: RecordDict, records: Mapping[str, ArrayRecord]) -> RecordDict:
-    """Return a new RecordDict: the other records of ``content`` as they are, its ArrayRecords replaced by ``records``."""
+    """Return a new RecordDict: ``content`` with its ArrayRecords replaced by ``records``, the others as they are."""
     fresh = {**records, **{name: record for name, record in content.items() if not isinstance(record, ArrayRecord)}}
     order = [name for name in content if name in fresh] + [name for name in records if name not in content]
     return RecordDict({name: fresh[name] for name in order})

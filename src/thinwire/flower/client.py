@@ -31,7 +31,9 @@ def compression_mod(message: Message, context: Context, call_next: ClientAppCall
     return answer(message, context, call_next)
 
 
-def answer(message: Message, context: Context, call_next: ClientAppCallable, limits: Limits = DEFAULT_LIMITS) -> Message:
+def answer(
+    message: Message, context: Context, call_next: ClientAppCallable, limits: Limits = DEFAULT_LIMITS
+) -> Message:
     """Do what ``compression_mod`` does, accepting models within ``limits``."""
     sent = carrier.carried_anywhere(message.content, carrier.DOWN)
     if sent is None:
@@ -81,8 +83,8 @@ def _difference(reply: Message, reference: dict[str, Tensor]) -> dict[str, Tenso
     if given != expected:
         odd = [carrier.short(n) for n in sorted({*given, *expected}) if given.get(n) != expected.get(n)]
         raise ValueError(
-            f"the app returned other arrays than it received (names or shapes differ at {', '.join(odd[:5])}); return the "
-            "same ones, under the same record name, or leave this app out of compress_client"
+            f"the app returned other arrays than it received (names or shapes differ at {', '.join(odd[:5])}); return "
+            "the same ones, under the same record name, or leave this app out of compress_client"
         )
     return subtract(trained, reference)
 
@@ -110,7 +112,7 @@ def _seed(context: Context) -> int:
     return int(context.node_config.get("partition-id", context.node_id)) % 2**32
 
 
-class _CompressedClientApp(ClientApp):  # type: ignore[misc]
+class _CompressedClientApp(ClientApp):
     """A ClientApp that puts the mod in front of another."""
 
     def __init__(self, inner: ClientApp, limits: Limits) -> None:

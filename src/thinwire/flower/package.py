@@ -139,5 +139,5 @@ def model_hash(tensors: Mapping[str, Tensor]) -> bytes:
     """Return the 32-byte SHA-256 of a model: schema and every bit of every tensor."""
     digest = hashlib.sha256(schema_id(specs(tensors)))
     for x in tensors.values():
-        digest.update(x.contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(x.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.digest()

@@ -81,7 +81,7 @@ class Held:
 
 
 class Publisher:
-    """The server's side for one schema: what every model was sent as, and the shortest way to it for each client."""
+    """The server's side for one schema: what every model was sent as, and each client's shortest way to it."""
 
     def __init__(self, first: Mapping[str, Tensor], compressor: Compressor, keyframe_every: int = 8) -> None:
         self.schema = specs(first)
@@ -102,8 +102,8 @@ class Publisher:
     def publish(self, tensors: Mapping[str, Tensor], signals: Signals, cohort: Sequence[Held] = ()) -> bool:
         """Make ``tensors`` the current model, in the schema's dtypes; False where it is the current one already.
 
-        ``cohort`` is what the clients hold that will be sent it. Raises WireError where the model holds NaN or infinity:
-        nothing is changed then.
+        ``cohort`` is what the clients hold that will be sent it. Raises WireError where the model holds NaN or
+        infinity: nothing is changed then.
         """
         content = {name: tensors[name].to(spec.dtype) for name, spec in self.schema.items()}
         content_id = model_hash(content)

@@ -1,7 +1,7 @@
 """What a client keeps between messages, in Flower's ``Context.state``: its references and its residuals.
 
-Residuals are versioned by round. A reply may be lost after the residual was updated, so the new one is *pending* until the
-server names its round as accepted; otherwise the old one counts.
+Residuals are versioned by round. A reply may be lost after the residual was updated, so the new one is *pending* until
+the server names its round as accepted; otherwise the old one counts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ClientState:
     pending_round: int = -1
 
     def settled(self, accepted: int) -> ClientState:
-        """Return the state once the server said which round it accepted last: the pending residual counts or is gone."""
+        """Return the state once the server said which round it accepted last: a pending residual counts or is gone."""
         residual = self.pending if self.pending_round >= 0 and self.pending_round == accepted else self.committed
         return replace(self, committed=residual, pending={}, pending_round=-1)
 
@@ -47,7 +47,7 @@ def load(context: Context) -> ClientState:
         shelf = Shelf(Reference.of(current) if current else None, Reference.of(keyframe) if keyframe else None)
         if shelf.keyframe is None and "same" in _meta(context):
             shelf = Shelf(shelf.current, shelf.current)
-        round_ = int(_meta(context).get("pending-round", -1))  # type: ignore[arg-type]
+        round_ = int(str(_meta(context).get("pending-round", -1)))
         return ClientState(shelf, _read(context, "committed"), _read(context, "pending"), round_)
     except WireError as error:
         _log.warning("the state of node %s cannot be read and starts anew: %s", context.node_id, error)
@@ -60,8 +60,9 @@ def save(context: Context, state: ClientState) -> None:
     size = _write(context, "current", shelf.current.tensors if shelf.current else {})
     size += _write(context, "keyframe", shelf.keyframe.tensors if shelf.keyframe and not same else {})
     size += _write(context, "committed", state.committed) + _write(context, "pending", state.pending)
-    meta = {"pending-round": state.pending_round, **({"same": 1} if same and shelf.current else {})}
-    context.state[_PREFIX + "meta"] = ConfigRecord(meta)
+    context.state[_PREFIX + "meta"] = meta = ConfigRecord({"pending-round": state.pending_round})
+    if same and shelf.current:
+        meta["same"] = True
     if size > _WARN_BYTES:
         _log.warning(
             "the compression state of node %s is %.0f MB; Flower's SuperNode keeps it in memory and was seen to lose "

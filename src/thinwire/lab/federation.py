@@ -54,7 +54,8 @@ class Clients:
         """Train the model that came in on this client's rows; seeds depend on run, round and partition alone."""
         started, told = time.perf_counter(), message.content.config_records[CONFIG]
         partition_id, round_ = context.node_config["partition-id"], told["server-round"]
-        assert isinstance(partition_id, int) and isinstance(round_, int)
+        assert isinstance(partition_id, int)
+        assert isinstance(round_, int)
         own = tuple(column[torch.from_numpy(self.parts[partition_id])] for column in self.rows)
         self.model.load_state_dict(message.content.array_records[ARRAYS].to_torch_state_dict())
         seed = derive_seed(self.seed, f"train/{round_}/{partition_id}")

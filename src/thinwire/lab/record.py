@@ -124,7 +124,8 @@ class Recorder:
 def totals(rows: Sequence[Row]) -> Row:
     """Return the sums over all rounds."""
     sums = {key: sum(row[key] for row in rows) for key in _SUMMED}
-    return {**sums, "total_bytes": sums["up_bytes"] + sums["down_bytes"]}
+    both = {"total_bytes": sums["up_bytes"] + sums["down_bytes"]}
+    return {key: sums[key] for key in _SUMMED[:2]} | both | {key: sums[key] for key in _SUMMED[2:]}
 
 
 def _of(transfers: Iterable[Transfer], way: str, name: str) -> list[Any]:

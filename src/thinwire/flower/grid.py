@@ -1,0 +1,98 @@
+"""A Grid around a Grid. Any strategy, any workflow, unchanged: all of them speak through the Grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from thinwire.flower.downlink import Downlink
+from thinwire.flower.ledger import Transfer
+from thinwire.flower.nodes import Nodes, Sent
+from thinwire.flower.package import Instructions
+from thinwire.flower.uplink import Uplink
+from thinwire.registry import text
+from thinwire.zoo import compressor
+
+_TRAINS = "train"
+
+
+class CompressedGrid(Grid):
+    """A Grid that compresses models on their way out and opens compressed updates on their way in.
+
+    ``uplink`` and ``downlink`` are a method's name, a codec, a policy or a compressor, as text or object. ``rounds`` is
+    told to policies that tighten over a run. A malformed, non-finite or outsized reply becomes that client's failure,
+    with a reason; the strategy goes on with the others. ``ledger`` records every transfer. Raises ValueError on a
+    description that cannot be read.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        uplink: object = "auto",
+        downlink: object = "auto",
+        rounds: int | None = None,
+        keyframe_every: int = 8,
+    ) -> None:
+        compressor(uplink, "up")
+        self.ledger: list[Transfer] = []
+        self.nodes = Nodes()
+        self._grid, self._rounds, self._round = grid, rounds or 0, 0
+        self._uplink_text = uplink if isinstance(uplink, str) else text(uplink)
+        self._downlink = Downlink(self.nodes, self.ledger, compressor(downlink, "down"), keyframe_every)
+        self._uplink = Uplink(self.nodes, self.ledger)
+        self._waiting: dict[str, Sent] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the inner Grid's."""
+        return getattr(self._grid, name)
+
+    def set_run(self, run: Any) -> None:
+        """Delegate."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Any:
+        """Delegate."""
+        return self._grid.run
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        """Delegate."""
+        return self._grid.create_message(*args, **kwargs)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Delegate."""
+        return self._grid.get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Compress and push."""
+        packed = self._pack(messages)
+        ids = list(self._grid.push_messages([sent.message for sent in packed]))
+        self._waiting.update(zip(ids, packed, strict=True))
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Pull and open."""
+        return [self._open(reply) for reply in self._grid.pull_messages(message_ids)]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Compress, send, wait and open. Of a client whose reply never came only what is certain counts as held."""
+        packed = self._pack(messages)
+        replies = list(self._grid.send_and_receive([sent.message for sent in packed], timeout=timeout))
+        ids = [sent.message.metadata.message_id for sent in packed]
+        self._waiting.update(zip(ids, packed, strict=True))
+        opened = [self._open(reply) for reply in replies]
+        for message_id in ids:
+            self._waiting.pop(message_id, None)
+        return opened
+
+    def _pack(self, messages: Iterable[Message]) -> list[Sent]:
+        outgoing = list(messages)
+        self._round += any(message.metadata.message_type == _TRAINS for message in outgoing)
+        return self._downlink.pack_all(outgoing, Instructions(self._uplink_text, max(1, self._round), self._rounds))
+
+    def _open(self, reply: Message) -> Message:
+        sent = self._waiting.pop(reply.metadata.reply_to_message_id, None)
+        return reply if sent is None else self._uplink.open(reply, sent)

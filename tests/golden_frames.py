@@ -1,0 +1,220 @@
+"""What the golden files hold: good frames by codec and dtype, and bad ones with the words of their refusal.
+
+THINWIRE_WRITE_GOLDEN=1 python tests/golden_frames.py writes the files that are missing; with =all, every one anew. Decoding a good
+file is promised for ever, so a file that was released is never rewritten: a change of the format adds files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from frames import (
+    AFFINE8,
+    LOWRANK,
+    ONES,
+    PLANES,
+    RANDOMK,
+    RAW,
+    STEP,
+    SYMMETRIC8,
+    TOPK,
+    UNIFORM,
+    ZSTD,
+    described,
+    entry,
+    f32,
+    frame,
+    listed,
+    repeated,
+    resealed,
+    varint,
+    windowed,
+)
+from torch import Tensor
+
+import thinwire as tw
+from thinwire.codec import Spec, decode, encode_parts
+from thinwire.kernels import zstd
+from thinwire.kernels.raw_bytes import raw_bytes
+from thinwire.testing import suited
+from thinwire.wire import loads_any
+
+GOLDEN = Path(__file__).parent / "golden"
+MANIFEST = GOLDEN / "manifest.json"
+
+LOSSLESS = {"raw": "Raw()", "planes": "Planes()", "zstd": "Zstd()"}
+LOSSY = {
+    "cast": "Cast()",
+    "cast-bf16": "Cast(dtype='bfloat16')",
+    "uniform-1": "Uniform(bits=1)",
+    "uniform-5": "Uniform(bits=5)",
+    "uniform-16": "Uniform(bits=16)",
+    "uniform-symmetric": "Uniform(bits=3, symmetric=True)",
+    "uniform-channel": "Uniform(bits=4, block='channel')",
+    "uniform-block": "Uniform(bits=2, block=7, rounding='stochastic')",
+    "uniform-zstd": "Uniform(bits=8, codes=Zstd())",
+    "step": "Step(nmse=0.05)",
+    "step-exact": "Step(absolute=0.0001)",
+    "step-huffman": "Step(nmse=0.05, symbols=Huffman())",
+    "topk": "TopK(0.2)",
+    "topk-gaps": "TopK(0.2, indices=Indices(coder='gaps'))",
+    "topk-rice": "TopK(0.2, indices=Indices(coder='rice'))",
+    "topk-bitmap": "TopK(0.2, indices=Indices(coder='bitmap'))",
+    "topk-uniform": "TopK(0.3, values=Uniform(bits=8))",
+    "topk-step": "TopK(0.5, values=Step(nmse=0.01))",
+    "threshold": "Threshold(0.01)",
+    "randomk": "RandomK(0.3)",
+    "lowrank": "LowRank(rank=1)",
+    "lowrank-huffman": "LowRank(rank=2, bits=5, left=Huffman(), right=Huffman())",
+}
+FLOAT_NAMES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
+INTEGER_NAMES = {
+    "int64": torch.int64,
+    "int32": torch.int32,
+    "int16": torch.int16,
+    "int8": torch.int8,
+    "uint8": torch.uint8,
+}
+SYMBOLS = {"symbols": "Symbols()", "huffman": "Huffman()"}
+
+
+def good() -> Iterator[tuple[str, bytes]]:
+    """Yield the name and frame of every good file, as today's encoders make them."""
+    for name, text in (LOSSLESS | LOSSY).items():
+        for dtype_name, dtype in FLOAT_NAMES.items():
+            yield f"{name}-{dtype_name}", one(text, suited("update", (9, 7), dtype, seed=11))
+    for name, text in LOSSLESS.items():
+        for dtype_name, dtype in INTEGER_NAMES.items():
+            yield f"{name}-{dtype_name}", one(text, torch.arange(-3, 60).to(dtype))
+        yield f"{name}-bool", one(text, suited("update", (9, 7)) > 0)
+        yield f"{name}-special", one(text, torch.tensor([-0.0, torch.nan, -torch.inf, torch.inf, 1e-45, 3e38]))
+        yield f"{name}-empty", one(text, torch.zeros(0, 3))
+    for name, text in SYMBOLS.items():
+        for kind, x in symbols().items():
+            yield f"{name}-{kind}", one(text, x)
+    for coder in ("smallest", "gaps", "rice", "bitmap"):
+        yield f"indices-{coder}", one(f"Indices(coder={coder!r})", torch.tensor([0, 1, 5, 300, 301, 70_000]))
+    yield "message", whole()
+
+
+def symbols() -> dict[str, Tensor]:
+    """Return int32 tensors that reach every way of coding a chunk."""
+    normal = torch.randn(120, generator=torch.Generator().manual_seed(3))
+    return {
+        "zeros": torch.zeros(50, dtype=torch.int32),
+        "sparse": (normal * (normal.abs() > 1.6)).round().int(),
+        "sparse-ones": (normal > 1.6).int() - (normal < -1.6).int(),
+        "narrow": (normal * 0.8).round().int(),
+        "medium": (normal * 4).round().int(),
+        "broad": (normal * 60).round().int(),
+        "wide": (normal * 1e8).int(),
+        "escapes": (normal * 0.8).round().int() * torch.where(torch.arange(120) % 40 == 0, 10**6, 1).int(),
+    }
+
+
+def one(text: str, x: Tensor) -> bytes:
+    codec = tw.parse(text)
+    concrete = codec if codec.lossless else codec.fit(x, 5)
+    return tw.dumps({"x": encode_parts(concrete, x, 5, {})[0]}, schema=True)
+
+
+def whole() -> bytes:
+    tensors = {
+        "fc.weight": suited("update", (40, 30)),
+        "fc.bias": suited("update", (30,)),
+        "重み/steps": torch.tensor(7),
+    }
+    message, _, _ = tw.Compressor(tw.Fixed(tw.parse("TopK(0.02, values=Uniform(bits=8))"))).compress(tensors, {})
+    return tw.dumps(message, schema=True)
+
+
+def bad() -> Iterator[tuple[str, bytes, str]]:
+    """Yield the name, the frame and the words of the refusal of every bad file."""
+    plain, integers = frame(RAW, b"\0", ONES, inline=True), Spec((10,), torch.int64)
+    yield "magic", resealed(plain, magic=b"TWIX"), "not a thinwire frame"
+    yield "version", resealed(plain, version=2), "not a thinwire frame of version 1"
+    yield "flags", resealed(plain, flags=3), "unknown flags"
+    yield "header-too-long", resealed(plain, head=1 << 21), "over the limit"
+    yield "too-many-tensors", resealed(plain, tensors=1 << 20), "over the limit"
+    yield "too-many-codecs", resealed(plain, codecs=2), "a table of 2 codecs for 1 tensors"
+    yield "cut-short", plain[:-1], "checksum"
+    yield "flipped-bit", plain[:60] + bytes([plain[60] ^ 4]) + plain[61:], "checksum"
+    yield "schema-hash", resealed(plain, schema=bytes(16)), "disagrees with its hash"
+    yield "schema-2-to-the-64", described(listed(entry(b"x", 0, 2**64 - 1))), "over the limit"
+    yield "schema-empty-but-huge", described(listed(entry(b"x", 0, 2**63, 0))), "over the limit"
+    yield "schema-name-twice", described(listed(entry(b"x", 0, 1), entry(b"x", 0, 1))), "comes twice"
+    yield "schema-name-not-utf8", described(listed(entry(b"\xff\xfe", 0, 1))), "not UTF-8"
+    yield "schema-nine-dimensions", described(listed(entry(b"x", 0, *[1] * 9))), "over the limits"
+    yield "unknown-tag", frame(b"\x7f", b"\0", ONES, inline=True), "unknown codec tag 127"
+    yield "nested-too-deep", frame(TOPK * 6 + RAW * 7, b"\0", b"", inline=True), "nested too deep"
+    yield "field-out-of-range", frame(UNIFORM + b"\x11\0\0" + RAW, b"\0", b"", inline=True), "bits is 17"
+    yield "field-not-a-bool", frame(UNIFORM + b"\x08\2\0" + RAW, b"\0", b"", inline=True), "neither 0 nor 1"
+    yield "record-leading-zeros", frame(RAW, b"\x80\0", ONES, inline=True), "leading zeros"
+    yield "record-left-over", frame(RAW, b"\0\0", ONES, inline=True), "left over"
+    yield "body-left-over", frame(RAW, b"\0", ONES + b"\0", inline=True), "left over"
+    yield "body-cut-short", frame(RAW, b"\0", ONES[:-1], inline=True), "39 are left"
+    yield "k-above-n", frame(TOPK + RAW + RAW, b"\0\x0b", bytes(200), inline=True), "11 elements kept of a tensor of 10"
+    yield "randomk-above-n", frame(RANDOMK + RAW, b"\0\x0b" + bytes(48), b"", inline=True), "11 elements kept"
+    yield "rank-above-side", frame(LOWRANK + RAW * 2, b"\0\3", b"", Spec((2, 5), torch.float32), inline=True), "rank 3"
+    yield "lossy-for-integers", frame(AFFINE8, b"\0", bytes(18), integers, inline=True), "a lossy codec for torch.int64"
+    yield "zstd-bomb", zstd_frame(repeated(128)), "larger than the 40 bytes"
+    yield "zstd-cut-short", zstd_frame(zstd.compress(ONES)[:-1]), "cut short or followed by other bytes"
+    yield "zstd-followed", zstd_frame(zstd.compress(ONES) + b"\0"), "cut short or followed by other bytes"
+    yield "zstd-too-little", zstd_frame(zstd.compress(ONES[1:])), "39 bytes decoded"
+    yield "zstd-window", zstd_frame(windowed(24)), "zstd"
+    for name, indices in {"descend": (2, 1), "repeat": (1, 1), "outside": (0, 10), "negative": (-1, 0)}.items():
+        body = f32(1.0, 2.0) + torch.tensor(indices).numpy().tobytes()
+        yield f"indices-{name}", frame(TOPK + RAW * 2, b"\0\2", body, inline=True), "not strictly ascending"
+    for name, scale in {"nan": torch.nan, "negative": -1.0, "infinite": torch.inf}.items():
+        yield f"scale-{name}", frame(AFFINE8, b"\0", bytes(10) + f32(scale, 0.0), inline=True), "a scale is"
+        yield f"step-{name}", frame(STEP + RAW * 2, b"\0\0", bytes(40) + f32(scale), inline=True), "the step is"
+    yield (
+        "symbol-beyond-levels",
+        frame(SYMMETRIC8, b"\0", b"\xff" * 10 + f32(1.0), inline=True),
+        "beyond the 255 levels",
+    )
+    yield "value-overflows", frame(AFFINE8, b"\0", b"\xff" * 10 + f32(3e38, 0.0), inline=True), "not finite"
+    yield "bool-of-two", frame(RAW, b"\0", b"\0\1\2", Spec((3,), torch.bool), inline=True), "neither 0 nor 1"
+    twos = zstd.compress(b"\0\1\2")
+    packed = frame(PLANES, b"\0" + varint(len(twos)), twos, Spec((3,), torch.bool), inline=True)
+    yield "bool-of-two-in-planes", packed, "neither 0 nor 1"
+
+
+def zstd_frame(packed: bytes) -> bytes:
+    return frame(ZSTD, b"\0" + varint(len(packed)), packed, inline=True)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def decoded_digests(data: bytes) -> dict[str, str]:
+    """Return the hash of spec and bytes of every tensor in a frame that brings its schema."""
+    decoded = {name: decode(encoded) for name, encoded in loads_any(data).items()}
+    return {name: digest(f"{tuple(x.shape)} {x.dtype} ".encode() + bytes(raw_bytes(x))) for name, x in decoded.items()}
+
+
+def write(anew: bool) -> None:
+    """Write the files and the manifest; ``anew`` also those that are there."""
+    manifest = {"good": {}, "bad": {}} if anew or not MANIFEST.exists() else json.loads(MANIFEST.read_text())
+    for name, data in good():
+        if anew or name not in manifest["good"]:
+            (GOLDEN / "good" / f"{name}.twf").write_bytes(data)
+            codecs = sorted({str(encoded.codec) for encoded in loads_any(data).values()})
+            manifest["good"][name] = {"sha256": digest(data), "codecs": codecs, "tensors": decoded_digests(data)}
+    for name, data, words in bad():
+        if anew or name not in manifest["bad"]:
+            (GOLDEN / "bad" / f"{name}.twf").write_bytes(data)
+            manifest["bad"][name] = {"sha256": digest(data), "error": words}
+    MANIFEST.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    switch = os.environ.get("THINWIRE_WRITE_GOLDEN")
+    sys.exit("set THINWIRE_WRITE_GOLDEN=1 (or =all) to write") if not switch else write(anew=switch == "all")
