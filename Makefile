@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: help demo test test-all check bench format clean
+.PHONY: help demo test test-all check bench results format clean
 help:           ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -39,6 +39,17 @@ format: $(STAMP) ## format and mend what ruff can
 
 bench: $(STAMP) ## speed against a plain copy, and frame sizes, as JSON into results/
 	$(BIN)/python bench/codecs.py
+
+# Needs THINWIRE_DATA (a folder with MNIST's and census files) and about an hour on two cores; finished runs are kept.
+results: $(STAMP) ## all that README and docs quote, into results/
+	$(BIN)/thinwire compare --out results/digits
+	$(BIN)/python bench/overview.py results/digits results/overview.svg
+	$(BIN)/thinwire compare --task adult --only auto --out results/adult
+	$(BIN)/thinwire compare --task fashion-mnist --only auto --out results/fashion-mnist
+	$(BIN)/python bench/strategies.py
+	$(BIN)/python bench/codecs.py
+	$(BIN)/python bench/fuzz.py
+	$(BIN)/python bench/deploy.py --hidden 1376 --rounds 3
 
 clean:          ## forget the environment and all that was written
 	rm -rf $(VENV) demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

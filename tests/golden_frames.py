@@ -1,7 +1,7 @@
 """What the golden files hold: good frames by codec and dtype, and bad ones with the words of their refusal.
 
-THINWIRE_WRITE_GOLDEN=1 python tests/golden_frames.py writes the files that are missing; with =all, every one anew. Decoding a good
-file is promised for ever, so a file that was released is never rewritten: a change of the format adds files.
+``THINWIRE_WRITE_GOLDEN=1 python tests/golden_frames.py`` writes the files that are missing; with ``=all``, all anew.
+Decoding a good file is promised for ever: what was released is never rewritten, a change of the format adds files.
 """
 
 from __future__ import annotations

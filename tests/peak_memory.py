@@ -1,4 +1,4 @@
-"""Run by test_fuzz.py in a process of its own: print bytes of memory per element that decoding takes at its peak, as JSON."""
+"""Run by test_fuzz.py in a process of its own: print the peak bytes that decoding takes per element, as JSON."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ BAD_RUNS = [
     (["--uplink", "TopK(2)"], "density", "2"),
     (["--downlink", "Uniform(bits=0)"], "bits", "0"),
     (["--uplink", "Uniform(bits=40)"], "40", "1 to 16"),
-    (["--uplink", "TopKK(0.1)"], "'TopKK'", "'TopK'"),
+    (["--uplink", "Uniforn(bits=4)"], "'Uniforn'", "'Uniform'"),
     (["--uplink", "TopK(0.1, vals=Raw())"], "'vals'", "'values'"),
     (["--uplink", "TopK(0.1"], "'TopK(0.1'", "expected"),
     (["--strategy", "FedAvgg"], "'FedAvgg'", "'FedAvg'"),
@@ -114,7 +114,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("words", "given", "hint"), BAD, ids=lambda value: " ".join(value) if value else "-")
+@pytest.mark.parametrize(("words", "given", "hint"), BAD, ids=[" ".join(words) for words, *_ in BAD])
 def test_bad_input_is_one_sentence(
     words: list[str], given: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -207,6 +207,8 @@ def test_compare_resumes_adds_and_reports(tmp_path: Path, capsys: pytest.Capture
     assert f"report: {out / 'report.html'}" in text
     files = {file: file.stat().st_mtime_ns for file in (out / "runs").iterdir()}
     assert {file.name for file in files} == {"uncompressed-seed0.json", "auto-seed0.json"}
+    starts = [json.loads(file.read_text())["rounds"][0]["loss"] for file in files]
+    assert starts[0] == starts[1]
     assert main([*command, "--uplink", "TopK(0.1)", "--quiet"]) == 0
     text = capsys.readouterr().out
     assert "1 runs in" in text
@@ -239,7 +241,9 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     ("package", "words"),
     [("flwr", ["federate"]), ("sklearn", ["federate"]), ("jinja2", ["report", "."]), ("flwr", ["compare"])],
 )
-def test_a_missing_extra_is_named_with_the_command_that_brings_it(package: str, words: list[str], tmp_path: Path) -> None:
+def test_a_missing_extra_is_named_with_the_command_that_brings_it(
+    package: str, words: list[str], tmp_path: Path
+) -> None:
     script = f"import sys; sys.modules[{package!r}] = None; from thinwire.cli import main; sys.exit(main({words!r}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2, done.stderr

@@ -32,7 +32,8 @@ SCHEMA = {
     "schema": TEXT, "name": TEXT, "slug": TEXT, "group": TEXT, "source": TEXT,
     "config": {
         "task": TEXT, "clients": (int,), "partition": TEXT, "strategy": TEXT, "rounds": (int,), "local_epochs": (int,),
-        "batch_size": (int,), "optimizer": TEXT, "fraction_train": NUMBER, "seed": (int,), "uplink": TEXT, "downlink": TEXT,
+        "batch_size": (int,), "optimizer": TEXT, "fraction_train": NUMBER, "seed": (int,),
+        "uplink": TEXT, "downlink": TEXT,
     },
     "metric": {"name": TEXT, "higher_is_better": (bool,)},
     "environment": {
@@ -132,7 +133,9 @@ def test_uncompressed_is_stock_flower(plain: dict[str, Any]) -> None:
 def test_payload_and_tensors_add_up(compressed: dict[str, Any]) -> None:
     for way in WAYS:
         tensors = sum(tensor[f"{way}_bytes"] for tensor in compressed["model"]["tensors"].values())
-        assert 0.9 * compressed["totals"][f"{way}_payload_bytes"] < tensors < compressed["totals"][f"{way}_payload_bytes"]
+        assert (
+            0.9 * compressed["totals"][f"{way}_payload_bytes"] < tensors < compressed["totals"][f"{way}_payload_bytes"]
+        )
         assert compressed["totals"][f"{way}_payload_bytes"] < compressed["totals"][f"{way}_bytes"]
         assert all(0 < row[f"{way}_nmse"] < 1 for row in compressed["rounds"][1:])
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,7 +40,7 @@ from frames import (
 from torch import Tensor
 
 import thinwire as tw
-from thinwire import wire
+from thinwire import registry, wire
 from thinwire.codec import Encoded, Message, Spec, Specs
 from thinwire.kernels import zstd
 from thinwire.testing import INSTANCES, Row, ordinary, same_bits, suited
@@ -421,3 +423,12 @@ def test_inspect_tells_codecs_sizes_and_tensors() -> None:
     assert blind.tensors == 3
     assert seen.message is not None
     assert list(seen.message) == ["a", "b", "c"]
+
+
+def test_the_documented_codecs_and_dtypes_are_those_of_the_code() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "wire-format.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (\w+) \|", text.split("## Codecs")[1], re.MULTILINE)
+    assert dict(rows) == {str(cls.tag): cls.__name__ for cls in registry.codecs().values() if cls.tag < 128}
+    assert all(f"{i} {str(dtype).removeprefix('torch.')}" in text for i, dtype in enumerate(wire._DTYPES))
+    assert (Limits().tensors, Limits().dims, Limits().name_bytes) == (65_536, 8, 256)
+    assert (Limits().header_bytes, INLINE_LIMITS.decoded_bytes) == (1 << 20, 4 << 30)

@@ -117,14 +117,14 @@ class Codec(ABC):
 
     @abstractmethod
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
-        """Return the decoded tensor, of exactly ``spec``. Parts have the shapes of ``layout``; bad values: WireError."""
+        """Return the decoded tensor, of exactly ``spec``. Parts have ``layout``'s shapes; bad values: WireError."""
 
     def size(self, parts: Mapping[str, Tensor]) -> int:
         """Return the integer that travels for a ``sized`` codec."""
         return 0
 
     def subtract_(self, target: Tensor, encoded: Encoded) -> None:
-        """Subtract what was encoded from ``target`` in place: error feedback's residual. Sparse codecs do it in k steps."""
+        """Subtract what was encoded from ``target`` in place: error feedback's residual. Sparse codecs need k steps."""
         target -= decode(encoded).to(target.dtype)
 
     def __str__(self) -> str:

@@ -86,7 +86,7 @@ class Report:
 @register
 @dataclass(frozen=True)
 class Compressor:
-    """One direction of one link: ``policy`` chooses codecs, ``feedback`` keeps what was not sent, ``clip`` is optional."""
+    """One direction of one link: ``policy`` chooses codecs, ``feedback`` keeps what was not sent; ``clip`` if given."""
 
     policy: Policy
     feedback: Feedback = child("ErrorFeedback()")

@@ -17,7 +17,7 @@ class NonFiniteError(ValueError):
 def unknown(kind: str, given: str, known: Iterable[str]) -> str:
     """Return the sentence for an unknown name: what was given, the nearest match, and what is possible."""
     names = sorted(known)
-    lowered = {name.lower(): name for name in names}
+    lowered = {name.lower(): name for name in reversed(names)}
     near = difflib.get_close_matches(given.lower(), lowered, n=1, cutoff=0.5)
     hint = f" Did you mean {lowered[near[0]]!r}?" if near else ""
     return f"unknown {kind} {given!r}.{hint} Known: {', '.join(names)}."

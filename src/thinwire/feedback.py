@@ -50,7 +50,7 @@ class ErrorFeedback:
 @register
 @dataclass(frozen=True)
 class NoFeedback:
-    """Forget what was not sent. Right for unbiased codecs, and where a reference carries the error anyway (downlink)."""
+    """Forget what was not sent. Right for unbiased codecs, and where a reference carries the error (downlink)."""
 
     def target(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """Return a copy of x in its working dtype."""

@@ -66,7 +66,7 @@ class Fixed:
 class ErrorBound:
     """Per tensor, the fewest bytes whose error stays within a threshold; verified on what the peer decodes.
 
-    ``codec`` is a template with a field ``nmse``: ``Step()``, ``Uniform()``, ``LowRank()``, or ``Smallest()`` of several.
+    ``codec`` is a template with a field ``nmse``: ``Step()``, ``Uniform()``, ``LowRank()``, ``Smallest()`` of several.
     """
 
     nmse: float = 0.01
@@ -87,9 +87,9 @@ class ErrorBound:
 class ByVolume:
     """A client's level of compression follows the amount of its data and tightens over the rounds.
 
-    With the round's clients sorted by data size, those up to the quantile ``0.6 - 0.6 (e - 1) / E`` take ``coarse``, up to
-    ``0.8 - 0.6 (e - 1) / E`` ``middle``, the others ``fine``; e is the round and E the number of rounds. The first
-    ``fine_rounds`` rounds, and clients whose quantile is not known yet, take ``fine``.
+    With the round's clients sorted by data size, those up to the quantile ``0.6 - 0.6 (e - 1) / E`` take ``coarse``,
+    up to ``0.8 - 0.6 (e - 1) / E`` ``middle``, the others ``fine``; e is the round and E the number of rounds. The
+    first ``fine_rounds`` rounds, and clients whose quantile is not known yet, take ``fine``.
     """
 
     coarse: Codec = child("Uniform(bits=8)")

@@ -1,6 +1,6 @@
 """Names to classes, and the text form of codecs, policies and feedbacks.
 
-The repr is the spec: ``parse(repr(c)) == c``. Text is read as a syntax tree of calls and literals; nothing is evaluated.
+The repr is the spec: ``parse(repr(c)) == c``. Text is read as a tree of calls and literals; nothing is evaluated.
 """
 
 from __future__ import annotations

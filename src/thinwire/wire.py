@@ -82,8 +82,9 @@ def loads(data: bytes, expect: Mapping[str, Spec], limits: Limits = DEFAULT_LIMI
     """
     frame = _open(data, limits)
     if frame.schema != schema_id(expect):
+        theirs, ours = frame.schema.hex()[:12], schema_id(expect).hex()[:12]
         raise WireError(
-            f"the frame was made for another schema ({frame.schema.hex()[:12]}, expected {schema_id(expect).hex()[:12]}): "
+            f"the frame was made for another schema ({theirs}, expected {ours}): "
             "both ends must hold the same names, shapes and dtypes in the same order"
         )
     return _read(frame, expect, limits)

@@ -17,8 +17,9 @@ EPILOG = """examples:
   thinwire inspect update.twir                  sizes and codecs; tensors too, where the frame brings its schema
   thinwire inspect update.twir --schema full.twir
                                                 names and shapes from another frame, made with dumps(..., schema=True)
-  python -c 'import thinwire as tw, torch; print(tw.dumps({"w": tw.encode(tw.parse("TopK(0.1)"), torch.rand(9, 9))}, \\
-    schema=True).hex())' | xxd -r -p > update.twir"""
+  thinwire inspect update.twir | grep bias       a line per tensor, so that other tools can read it
+
+In Python, Path("update.twir").write_bytes(thinwire.dumps(message, schema=True)) makes such a file."""
 HEAD = ("tensor", "shape", "dtype", "codec", "bytes", "bits/element", "ratio")
 
 

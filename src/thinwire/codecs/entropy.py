@@ -22,14 +22,14 @@ from thinwire.kernels.raw_bytes import raw_bytes
 
 @dataclass(frozen=True)
 class Symbols(Codec, id="symbols", tag=8):
-    """Lossless bytes for integers (int32) that are mostly small: each chunk is coded in the way that makes it smallest."""
+    """Lossless bytes for int32 tensors of mostly small values: each chunk is coded in its smallest way."""
 
     level: int = 1
 
     lossless = unbiased = True
 
     def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
-        """Return ``{"stream": uint8}``: the length of every chunk but the last, then the chunks. int32 or ValueError."""
+        """Return ``{"stream": uint8}``: the length of every chunk but the last, then the chunks. int32 only."""
         if x.dtype != torch.int32:
             raise ValueError(f"Symbols takes int32 tensors, given {x.dtype}; use Planes for other dtypes")
         values = x.reshape(-1).cpu().numpy()

@@ -26,10 +26,10 @@ class Uniform(Codec, id="uniform", tag=4):
 
     Affine (default): ``code = round((x - min) / (max - min) * (2**bits - 1))``. Symmetric: ``round(x / scale)`` with
     ``scale = max|x| / (2**(bits-1) - 1)``, so zero stays zero. ``step`` fixes the scale of the symmetric form instead.
-    ``rounding``: ``nearest``; ``floor`` (half a step of bias: kept for its users); ``stochastic`` (unbiased, Alistarh et
-    al. 2017, arXiv:1610.02132). ``block``: ``tensor``, ``channel`` (first dimension) or a number of elements.
-    With ``nmse`` instead of ``bits``, the fewest bits whose error stays within it. ``codes`` may entropy-code the packed
-    bytes, such as ``codes=Zstd()``.
+    ``rounding``: ``nearest``; ``floor`` (half a step of bias: kept for its users); ``stochastic`` (unbiased, Alistarh
+    et al. 2017, arXiv:1610.02132). ``block``: ``tensor``, ``channel`` (first dimension) or a number of elements.
+    With ``nmse`` instead of ``bits``, the fewest bits whose error stays within it. ``codes`` may entropy-code the
+    packed bytes, such as ``codes=Zstd()``.
     """
 
     bits: int | None = None
@@ -156,9 +156,9 @@ class Step(Codec, id="step", tag=5):
     """Uniform quantizer with a dead zone, entropy-coded: the fewest bytes for a bound on the error. The default codec.
 
     Exactly one of: ``absolute`` (largest error of any element), ``relative`` (the same in units of the tensor's RMS),
-    ``nmse`` (``sum((x-y)**2) / sum(x**2)``), ``step`` (a step with no promise). Bounds are verified on the decoded tensor
-    in float64; elements that break an absolute bound are stored exactly. ``dead_zone`` is the magnitude, in steps, below
-    which an element becomes zero (0.5 is plain rounding; absolute and relative bounds always use that).
+    ``nmse`` (``sum((x-y)**2) / sum(x**2)``), ``step`` (a step with no promise). Bounds are verified on the decoded
+    tensor in float64; elements that break an absolute bound are stored exactly. ``dead_zone`` is the magnitude, in
+    steps, below which an element becomes zero (0.5 is plain rounding; absolute and relative bounds always use that).
     Sullivan 1996, "Efficient scalar quantization of exponential and Laplacian random variables".
     """
 

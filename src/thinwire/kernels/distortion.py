@@ -16,7 +16,7 @@ _SMALL = 1e-200
 
 
 def nmse(x: Tensor, y: Tensor) -> float:
-    """Return ``sum((x-y)**2) / sum(x**2)`` in float64; 0 where x is all zero and y equals it, infinity where it does not."""
+    """Return ``sum((x-y)**2) / sum(x**2)`` in float64; of an all-zero x 0 if y equals it, else infinity."""
     energy = float(x.double().square().sum())
     if _SMALL < energy < 1 / _SMALL:
         return float((x.double() - y.double()).square().sum()) / energy

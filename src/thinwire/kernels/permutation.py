@@ -1,4 +1,4 @@
-"""A random subset that every machine and every library version draws alike: a keyed permutation in integer arithmetic."""
+"""A random subset that every machine and library version draws alike: a keyed permutation in integer arithmetic."""
 
 from __future__ import annotations
 

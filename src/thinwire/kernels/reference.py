@@ -31,8 +31,8 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
 def quantize(x: Tensor, inverse_step: float, threshold: float) -> Tensor:
     """Return int32 symbols: ``sign(x) * floor(|x| / step + 1 - threshold)``.
 
-    ``threshold`` 0.5 rounds to nearest; above, values under ``threshold`` steps fall into the dead zone. Arithmetic is in
-    x's dtype. Magnitudes beyond 2**30 are cut there: the caller stores such violators exactly.
+    ``threshold`` 0.5 rounds to nearest; above, values under ``threshold`` steps fall into the dead zone. Arithmetic is
+    in x's dtype. Magnitudes beyond 2**30 are cut there: the caller stores such violators exactly.
     """
     magnitude = (x.abs() * inverse_step + (1.0 - threshold)).floor().clamp_(max=2.0**30)
     return torch.where(x < 0, -magnitude, magnitude).to(torch.int32)

@@ -22,7 +22,7 @@ _DECODER: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_
 
 
 def compress(data: bytes | np.ndarray, level: int = 1) -> bytes:
-    """Return ``data`` as one zstd frame without magic. Level 1 beats higher ones on packed symbols (docs/methods.md)."""
+    """Return ``data`` as one zstd frame, no magic. Level 1 beats higher ones on packed symbols (docs/methods.md)."""
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: level,
         zstd.CompressionParameter.content_size_flag: 0,
