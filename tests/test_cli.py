@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import torch
 import thinwire as tw
 from thinwire.cli import main
 from thinwire.cli.parser import build
+from thinwire.lab.tasks import Task
 
 TINY = ["--clients", "2", "--rounds", "1", "--local-epochs", "1", "--batch-size", "64"]
 RUN = {
@@ -196,6 +198,12 @@ def test_federate_prints_rounds_and_writes_a_run(tmp_path: Path, capsys: pytest.
     text = capsys.readouterr().out
     assert text.startswith("uncompressed")
     assert text.count("\n") == 1
+
+
+def test_a_run_that_leaves_the_numbers_has_failed(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(Task, "evaluate", lambda *_: (math.nan, math.nan))
+    assert main(["federate", *TINY, "--quiet"]) == 1
+    assert "accuracy is nan" in capsys.readouterr().err
 
 
 def test_compare_resumes_adds_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PRELUDE = "from thinwire.flower import compress_server\n"
 README = (ROOT / "README.md").read_text()
 
 
@@ -22,14 +24,14 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.S), ids=lambda block: block[:30])
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.S), ids=lambda block: block.strip()[:30])
 def test_code_in_the_readme_runs(block: str) -> None:
     pytest.importorskip("flwr")
     from flwr.clientapp import ClientApp
     from flwr.serverapp import ServerApp
 
     names = {"update": torch.randn(64, 48), "client_app": ClientApp(), "server_app": ServerApp()}
-    exec(compile(block, "README.md", "exec"), names)
+    exec(compile(PRELUDE + textwrap.dedent(block), "README.md", "exec"), names)
 
 
 def test_the_descriptions_in_the_methods_page_parse() -> None:
@@ -48,11 +50,21 @@ def figures() -> list[tuple[str, str]]:
     return re.findall(r"<!--=([^>]+?)-->\s*\**([\d.,]+)", README)
 
 
+def item(value: dict | list, key: str) -> object:
+    """Return ``value[key]``; in a list, the item at an index or the one with a field, such as ``group=auto``."""
+    if isinstance(value, dict):
+        return value[key]
+    if key.isdigit():
+        return value[int(key)]
+    field, wanted = key.split("=", 1)
+    return next(entry for entry in value if entry[field] == wanted)
+
+
 def test_figures_come_from_results() -> None:
     assert len(figures()) >= 8
     for source, shown in figures():
         file, path, form = re.fullmatch(r"([^:]+):([^ ]+) (.+)", source).groups()
         value = json.loads((ROOT / "results" / file).read_text())
         for key in path.split("/"):
-            value = value[int(key)] if isinstance(value, list) else value[key]
+            value = item(value, key)
         assert format(value * (100 if form.endswith("%") else 1), form.rstrip("%")) == shown.replace(",", ""), source

@@ -52,8 +52,8 @@ def test_positional_and_bare_names_are_understood() -> None:
     [
         ("", "cannot read"),
         ("TopK(", "cannot read"),
-        ("TopKK(0.1)", "Did you mean 'topk'"),
-        ("topkk", "Did you mean 'topk'"),
+        ("TopKK(0.1)", "Did you mean 'TopK'"),
+        ("topkk", "Did you mean 'TopK'"),
         ("TopK(densty=0.1)", "Did you mean 'density'"),
         ("TopK(0.1, bits=8)", "unknown field 'bits'"),
         ("TopK", "takes"),

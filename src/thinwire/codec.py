@@ -103,6 +103,11 @@ class Codec(ABC):
             cls.id, cls.tag = id, tag
             registry.register_codec(cls)
 
+    @property
+    def contractive(self) -> bool:
+        """Decoding never lands further from the tensor than zero is: what error feedback needs, or it diverges."""
+        return True
+
     def fit(self, x: Tensor, seed: int) -> Codec:
         """Return the concrete codec for this tensor: searches (an error bound, the smallest of several) end here."""
         return self

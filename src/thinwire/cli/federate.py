@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def act(options: argparse.Namespace) -> int:
     try:
         result = run(config, None if options.quiet else _show, chosen.group, chosen.name)
     except Diverged as error:
-        print(f"the run failed: {error}")
+        print(f"thinwire federate: the run failed: {error}", file=sys.stderr)
         return 1
     _finish(result, options.out)
     return 0

@@ -20,7 +20,7 @@ from thinwire.kernels.raw_bytes import raw_bytes
 
 @dataclass(frozen=True)
 class Raw(Codec, id="raw", tag=1):
-    """The tensor itself, byte for byte."""
+    """The tensor itself, byte for byte. Until ``dumps``, what is encoded shares memory with the tensor."""
 
     linear = static = lossless = unbiased = True
 

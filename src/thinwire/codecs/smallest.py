@@ -24,8 +24,8 @@ class Smallest(Codec, id="smallest", tag=30):
     options: tuple[Codec, ...] = child("(Step(), LowRank())")
 
     def __post_init__(self) -> None:
-        if not self.options:
-            raise ValueError("Smallest: options is empty, expected at least one codec")
+        if not self.options or not all(isinstance(option, Codec) for option in self.options):
+            raise ValueError(f"Smallest: options is {self.options!r}, expected a tuple of at least one codec")
         if self.nmse is not None:
             bounded = tuple(_with_bound(option, self.nmse) for option in self.options)
             object.__setattr__(self, "options", bounded)

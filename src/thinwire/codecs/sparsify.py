@@ -111,6 +111,11 @@ class RandomK(Codec, id="randomk", tag=21):
     def __post_init__(self) -> None:
         check_density("RandomK", self.density)
 
+    @property
+    def contractive(self) -> bool:
+        """Rescaled values overshoot by n/k."""
+        return not self.rescale
+
     def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
         """Return ``{"values": (k,)}``."""
         flat = x.reshape(-1)

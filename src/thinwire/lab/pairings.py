@@ -36,7 +36,7 @@ def error_bound(nmse: float, codec: str) -> str:
 UP = {
     "quantize": by_volume("Uniform(bits={}, symmetric=True, codes=Zstd())", 3, 4, 6),
     "lowrank": by_volume("LowRank(ratio={}, bits=6)", 0.06, 0.1, 0.15),
-    "sparsify": by_volume("TopK({}, values=Uniform(bits=8))", 0.03, 0.06, 0.12),
+    "sparsify": by_volume("TopK({}, values=Uniform(bits=8))", 0.02, 0.05, 0.1),
 }
 DOWN = {
     "quantize": error_bound(0.1, "Uniform(symmetric=True, codes=Zstd())"),

@@ -62,6 +62,8 @@ class _Worker:
         other.close()
 
     def give(self, plan: Plan, on_event: OnEvent) -> None:
+        if not self._process.is_alive():
+            self._start()
         self.plan = plan
         self.connection.send(plan)
         on_event(Event("started", plan))
