@@ -10,6 +10,7 @@ import torch
 
 from thinwire import wire
 from thinwire.codec import Spec
+from thinwire.wire import schema
 
 HEADER = struct.Struct("<4sBBHIIII16s")
 FIELDS = ("magic", "version", "flags", "codecs", "tensors", "head", "names", "records", "schema")
@@ -34,7 +35,7 @@ def resealed(data: bytes, **fields: Any) -> bytes:
 
 def frame(table: bytes, records: bytes, body: bytes, spec: Spec = FLOATS, inline: bool = False) -> bytes:
     """Return a frame of one tensor "x"."""
-    names = listed(entry(b"x", wire._DTYPES.index(spec.dtype), *spec.shape)) if inline else b""
+    names = listed(entry(b"x", schema.DTYPES.index(spec.dtype), *spec.shape)) if inline else b""
     return described(names, table, records, body, wire.schema_id({"x": spec}))
 
 

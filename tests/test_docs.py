@@ -24,7 +24,9 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.S), ids=lambda block: block.strip()[:30])
+@pytest.mark.parametrize(
+    "block", re.findall(r"```python\n(.*?)```", README, re.S), ids=lambda block: block.strip()[:30]
+)
 def test_code_in_the_readme_runs(block: str) -> None:
     pytest.importorskip("flwr")
     from flwr.clientapp import ClientApp

@@ -45,7 +45,9 @@ METHODS: dict[str, Method] = {
     "int8-zstd": Method("Uniform(bits=8, symmetric=True, codes=Zstd())", "the same, its bytes entropy-coded"),
     "topk": Method("TopK(0.01)", "the 1 % of largest magnitude, gap-coded indices"),
     "topk-int8": Method("TopK(0.01, values=Uniform(bits=8))", "sparsify, then quantize"),
-    "randomk": Method("Compressor(Fixed(RandomK(0.01)), NoFeedback())", "1 % chosen by a shared seed, rescaled: unbiased"),
+    "randomk": Method(
+        "Compressor(Fixed(RandomK(0.01)), NoFeedback())", "1 % chosen by a shared seed, rescaled: unbiased"
+    ),
     "lowrank-int8": Method("LowRank(ratio=0.05, bits=8)", "truncated SVD, factors in 8 bits"),
     "step-huffman": Method("Step(nmse=0.01, symbols=Huffman())", "quantize with a dead zone, then canonical Huffman"),
 }
@@ -74,7 +76,8 @@ def compressor(spec: object, direction: str = "up") -> Compressor:
     """Return a compressor from a text, a codec, a policy or a compressor; what is left out takes its usual value.
 
     ``direction`` is ``up`` or ``down``: a server's differences carry their own error, so feedback is off there, and
-    ``auto`` means the variant for that direction. Feedback is off too for a codec that is not contractive. Raises ValueError on what it cannot read.
+    ``auto`` means the variant for that direction. Feedback is off too for a codec that is not contractive. Raises
+    ValueError on what it cannot read.
     """
     value = (
         parse({"auto": "auto-down"}.get(spec, spec) if direction == "down" else spec) if isinstance(spec, str) else spec

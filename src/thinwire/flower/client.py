@@ -18,7 +18,7 @@ from thinwire.flower.engine import MOD_FAILED
 from thinwire.flower.package import Package, Reply
 from thinwire.flower.references import follow
 from thinwire.policy import Signals
-from thinwire.wire import DEFAULT_LIMITS, Limits, dumps
+from thinwire.wire import INLINE_LIMITS, Limits, dumps
 from thinwire.zoo import compressor
 
 
@@ -31,9 +31,7 @@ def compression_mod(message: Message, context: Context, call_next: ClientAppCall
     return answer(message, context, call_next)
 
 
-def answer(
-    message: Message, context: Context, call_next: ClientAppCallable, limits: Limits = DEFAULT_LIMITS
-) -> Message:
+def answer(message: Message, context: Context, call_next: ClientAppCallable, limits: Limits = INLINE_LIMITS) -> Message:
     """Do what ``compression_mod`` does, accepting models within ``limits``."""
     sent = carrier.carried_anywhere(message.content, carrier.DOWN)
     if sent is None:
@@ -123,7 +121,7 @@ class _CompressedClientApp(ClientApp):
         return answer(message, context, self._inner, self._limits)
 
 
-def compress_client(app: ClientApp, limits: Limits = DEFAULT_LIMITS) -> ClientApp:
+def compress_client(app: ClientApp, limits: Limits = INLINE_LIMITS) -> ClientApp:
     """Return a ClientApp that compresses what ``app`` sends, as the server asks, and decodes what it receives.
 
     ``limits`` bound what a server may make this client allocate. With a plain server nothing changes.

@@ -1,0 +1,126 @@
+"""The frame: a message as bytes, and back. docs/wire-format.md is the contract.
+
+Bytes in: a message, or WireError and nothing else. The receiver's schema decides every allocation; the payload may only
+agree with it. This package knows no codec: it walks the parts that `Codec.layout` describes.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from thinwire.codec import Encoded, Message, Spec, decode
+from thinwire.errors import WireError
+from thinwire.kernels.raw_bytes import raw_bytes
+from thinwire.wire.frame import HEADER, INLINE_SCHEMA, MAGIC, VERSION, Frame, open_frame
+from thinwire.wire.integers import Reader, varint
+from thinwire.wire.limits import DEFAULT_LIMITS, INLINE_LIMITS, Limits
+from thinwire.wire.records import Body, read_tensor, write_record
+from thinwire.wire.schema import dump_schema, load_schema, schema_id
+from thinwire.wire.table import describe
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "INLINE_LIMITS",
+    "Inspection",
+    "Limits",
+    "decode_message",
+    "dumps",
+    "inspect",
+    "loads",
+    "loads_any",
+    "schema_id",
+]
+
+
+def dumps(message: Mapping[str, Encoded], schema: bool = False) -> bytes:
+    """Return the frame of a message: at most 64 bytes and 16 a tensor more than the payload.
+
+    Names and shapes are not sent, only the hash of the schema, which the receiver must share; with ``schema=True`` they
+    are, so that ``inspect`` and ``loads_any`` can read the frame alone.
+    """
+    table: dict[bytes, int] = {}
+    records, leaves = bytearray(), []
+    for encoded in message.values():
+        description = describe(encoded.codec)
+        records += varint(table.setdefault(description, len(table)))
+        write_record(encoded, records)
+        leaves += [raw_bytes(leaf).numpy().tobytes() for leaf in encoded.leaves()]
+    expected = {name: encoded.spec for name, encoded in message.items()}
+    names = dump_schema(expected) if schema else b""
+    head = b"".join(table)
+    flags = INLINE_SCHEMA if schema else 0
+    fixed = (MAGIC, VERSION, flags, len(table), len(message), len(head), len(names), len(records))
+    header = HEADER.pack(*fixed, schema_id(expected))
+    content = b"".join([header, head, names, bytes(records), *leaves])
+    return content + struct.pack("<I", zlib.crc32(content))
+
+
+def loads(data: bytes, expect: Mapping[str, Spec], limits: Limits = DEFAULT_LIMITS) -> Message:
+    """Return the message of a frame whose schema is exactly ``expect`` (names, order, shapes, dtypes).
+
+    Raises WireError. Parts are checked for shape here and for content by ``decode``.
+    """
+    frame = open_frame(data, limits)
+    if frame.schema != schema_id(expect):
+        theirs, ours = frame.schema.hex()[:12], schema_id(expect).hex()[:12]
+        raise WireError(
+            f"the frame was made for another schema ({theirs}, expected {ours}): "
+            "both ends must hold the same names, shapes and dtypes in the same order"
+        )
+    return _read(frame, expect, limits)
+
+
+def loads_any(data: bytes, limits: Limits = INLINE_LIMITS) -> Message:
+    """Return the message of a frame that carries its schema. Memory is bounded by ``limits.decoded_bytes`` alone."""
+    frame = open_frame(data, limits)
+    if not frame.names:
+        raise WireError("the frame carries only the hash of its schema; use loads(data, expect)")
+    expect = load_schema(frame.names, limits)
+    if frame.schema != schema_id(expect):
+        raise WireError("the schema in the frame disagrees with its hash")
+    return _read(frame, expect, limits)
+
+
+def decode_message(message: Mapping[str, Encoded]) -> dict[str, Tensor]:
+    """Return name -> decoded tensor. Raises WireError."""
+    return {name: decode(encoded) for name, encoded in message.items()}
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a frame says about itself, without decoding it."""
+
+    frame_bytes: int
+    overhead_bytes: int
+    codecs: tuple[str, ...]
+    tensors: int
+    schema: str
+    message: Message | None
+    """None where the frame carries only the hash of its schema and no schema was given."""
+
+
+def inspect(data: bytes, expect: Mapping[str, Spec] | None = None, limits: Limits = DEFAULT_LIMITS) -> Inspection:
+    """Return what a frame holds: codecs always; tensor by tensor with its own or the given schema. Raises WireError."""
+    frame = open_frame(data, limits)
+    if expect is None and frame.names:
+        expect = load_schema(frame.names, limits)
+    message = loads(data, expect, limits) if expect is not None else None
+    texts = tuple(map(str, frame.codecs))
+    return Inspection(len(data), len(data) - len(frame.body), texts, frame.tensors, frame.schema.hex(), message)
+
+
+def _read(frame: Frame, expect: Mapping[str, Spec], limits: Limits) -> Message:
+    if frame.tensors != len(expect):
+        raise WireError(f"{frame.tensors} tensors, expected {len(expect)}")
+    if sum(spec.nbytes for spec in expect.values()) > limits.decoded_bytes:
+        raise WireError(f"the decoded message would be larger than {limits.decoded_bytes} bytes")
+    records, body = Reader(frame.records), Body(frame.body)
+    message = {name: read_tensor(frame.codecs, spec, records, body) for name, spec in expect.items()}
+    if records.left or body.left:
+        raise WireError(f"{records.left} bytes of records and {body.left} of body are left over")
+    return message
