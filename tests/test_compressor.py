@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import thinwire as tw
-from thinwire.compressor import add, check_finite, subtract, zeros
+from thinwire.delta import add, check_finite, subtract, zeros
 from thinwire.testing import INSTANCES, Row, same_bits, suited
 
 UPDATES = [row for row in INSTANCES if row.domain == "update"]

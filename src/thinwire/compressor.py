@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinwire.codec import Encoded, Message, Spec, State, decode, derive_seed, encode_with_history, specs
-from thinwire.errors import NonFiniteError, WireError
+from thinwire.codec import Encoded, Message, State, decode, derive_seed, encode_with_history, specs
+from thinwire.errors import NonFiniteError
 from thinwire.feedback import Feedback, unsent
 from thinwire.kernels.narrow import saturate
 from thinwire.policy import Policy, Signals
@@ -177,36 +177,3 @@ def _report(target: Tensor, sent: Encoded, left: Tensor | None) -> TensorReport:
     error = float(left.double().square().sum()) if left is not None else 0.0
     energy = float(target.double().square().sum()) if target.dtype.is_floating_point else 0.0
     return TensorReport(str(sent.codec), sent.payload_bytes, sent.spec.nbytes, error, energy)
-
-
-def add(reference: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``reference + delta`` in the reference's dtypes, bit for bit alike on every machine.
-
-    Integers wrap around; for bools the delta is an exclusive or.
-    """
-    return {name: _plus(reference[name], change) for name, change in delta.items()}
-
-
-def subtract(tensors: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``tensors - reference`` in the reference's dtypes: what ``add`` undoes (floats: up to rounding)."""
-    return {name: _minus(tensors[name].to(base.dtype), base) for name, base in reference.items()}
-
-
-def check_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Raise WireError naming the first float tensor that holds NaN or infinity."""
-    for name, x in tensors.items():
-        if x.dtype.is_floating_point and not bool(torch.isfinite(x).all()):
-            raise WireError(f"tensor {name!r} holds NaN or infinity")
-
-
-def zeros(expected: Mapping[str, Spec]) -> dict[str, Tensor]:
-    """Return the model that everybody holds: all zeros."""
-    return {name: torch.zeros(spec.shape, dtype=spec.dtype) for name, spec in expected.items()}
-
-
-def _plus(x: Tensor, change: Tensor) -> Tensor:
-    return x ^ change if x.dtype == torch.bool else x + change
-
-
-def _minus(x: Tensor, base: Tensor) -> Tensor:
-    return x ^ base if x.dtype == torch.bool else x - base

@@ -109,7 +109,7 @@ class ByVolume:
             return self.fine
         done = 0.6 * (signals.round - 1) / (signals.rounds or signals.round)
         # Both sides are sums of fractions: a client exactly on an edge must not fall off it by a rounding error.
-        quantile = signals.volume_quantile - 1e-9
+        quantile = signals.volume_quantile - 1e-6
         if quantile <= 0.6 - done:
             return self.coarse
         return self.middle if quantile <= 0.8 - done else self.fine

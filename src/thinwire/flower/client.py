@@ -11,7 +11,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from torch import Tensor
 
 from thinwire.codec import State
-from thinwire.compressor import subtract
+from thinwire.delta import subtract
 from thinwire.errors import NonFiniteError, WireError
 from thinwire.flower import carrier, state
 from thinwire.flower.engine import MOD_FAILED

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from thinwire.codec import Encoded, encode, specs
-from thinwire.compressor import Compressor, Report, add, check_finite, subtract, zeros
+from thinwire.compressor import Compressor, Report
+from thinwire.delta import add, check_finite, subtract, zeros
 from thinwire.errors import WireError
 from thinwire.feedback import NoFeedback
 from thinwire.flower.package import KEYFRAME, NOTHING, SNAPSHOT, Instructions, Package, Step, model_hash

@@ -8,7 +8,7 @@ import time
 from flwr.app import Error, Message
 
 from thinwire.codec import Encoded, specs
-from thinwire.compressor import add, check_finite
+from thinwire.delta import add, check_finite
 from thinwire.errors import WireError
 from thinwire.flower import carrier
 from thinwire.flower.engine import MOD_FAILED, set_message_id
