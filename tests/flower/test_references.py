@@ -13,7 +13,8 @@ from torch import Tensor
 
 from thinwire import WireError
 from thinwire.flower.package import Instructions, Package, Reply, Step
-from thinwire.flower.references import MISSING, Held, Publisher, Shelf, follow
+from thinwire.flower.references import Held, Publisher
+from thinwire.flower.shelf import MISSING, Shelf, follow
 from thinwire.policy import Signals
 from thinwire.wire import DEFAULT_LIMITS
 from thinwire.zoo import compressor

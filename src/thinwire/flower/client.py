@@ -16,7 +16,7 @@ from thinwire.errors import NonFiniteError, WireError
 from thinwire.flower import carrier, state
 from thinwire.flower.engine import MOD_FAILED
 from thinwire.flower.package import Package, Reply
-from thinwire.flower.references import follow
+from thinwire.flower.shelf import follow
 from thinwire.policy import Signals
 from thinwire.wire import INLINE_LIMITS, Limits, dumps
 from thinwire.zoo import compressor

@@ -16,7 +16,7 @@ from torch import Tensor
 from thinwire.codec import State, encode
 from thinwire.errors import WireError
 from thinwire.flower import carrier
-from thinwire.flower.references import Reference, Shelf
+from thinwire.flower.shelf import Reference, Shelf
 from thinwire.registry import parse
 from thinwire.wire import decode_message, dumps, loads_any
 

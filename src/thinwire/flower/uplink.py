@@ -15,7 +15,8 @@ from thinwire.flower.engine import MOD_FAILED, set_message_id
 from thinwire.flower.ledger import Transfer
 from thinwire.flower.nodes import Nodes, Sent, dense_bytes, samples_of
 from thinwire.flower.package import Reply
-from thinwire.flower.references import MISSING, Held
+from thinwire.flower.references import Held
+from thinwire.flower.shelf import MISSING
 from thinwire.wire import decode_message, loads
 
 _log = logging.getLogger("thinwire")
