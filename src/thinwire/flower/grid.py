@@ -34,7 +34,7 @@ class CompressedGrid(Grid):
         uplink: object = "auto",
         downlink: object = "auto",
         rounds: int | None = None,
-        keyframe_every: int = 8,
+        keyframe_every: int = 4,
     ) -> None:
         compressor(uplink, "up")
         self.ledger: list[Transfer] = []

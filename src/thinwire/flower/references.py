@@ -70,7 +70,7 @@ class Held:
 class Publisher:
     """The server's side for one schema: what every model was sent as, and each client's shortest way to it."""
 
-    def __init__(self, first: Mapping[str, Tensor], compressor: Compressor, keyframe_every: int = 8) -> None:
+    def __init__(self, first: Mapping[str, Tensor], compressor: Compressor, keyframe_every: int = 4) -> None:
         self.schema = specs(first)
         self.version = 0
         self.report = Report()
