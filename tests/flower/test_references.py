@@ -210,12 +210,13 @@ def test_damaged_packages_are_refused() -> None:
 def test_damaged_replies_are_refused() -> None:
     data = Reply(b"frame", 3, 0.1, 0.0, 0.0).dumps()
     assert Reply.loads(data) == replace(Reply.loads(data), frame=b"frame")
-    for bad in (data[:10], b"", b"XXXX" + data[4:]):
+    unbelievable = [Reply(b"", 3, nmse, 0.0, 0.0).dumps() for nmse in (float("nan"), float("inf"), -1.0)]
+    for bad in (data[:10], b"", b"XXXX" + data[4:], *unbelievable):
         with pytest.raises(WireError):
             Reply.loads(bad)
 
 
 def test_packages_round_trip() -> None:
-    told = Instructions("Fixed(TopK(0.01))", 7, 20, 6, 0.5, False)
+    told = Instructions("Fixed(TopK(0.01))", 7, 20, 6, 0.5)
     package = Package(b"b" * 16, b"t" * 32, (Step(b"one", 1), Step(b"", 2)), told)
     assert Package.loads(package.dumps()) == package

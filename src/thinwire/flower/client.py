@@ -10,7 +10,7 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 from torch import Tensor
 
-from thinwire.codec import State
+from thinwire.codec import State, derive_seed
 from thinwire.delta import subtract
 from thinwire.errors import NonFiniteError, WireError
 from thinwire.flower import carrier, state
@@ -50,7 +50,7 @@ def answer(message: Message, context: Context, call_next: ClientAppCallable, lim
     # A fresh RecordDict: the incoming one may be shared with other messages.
     message.content = carrier.replace_arrays(message.content, carrier.to_records(reference))
     reply = call_next(message, context)
-    if reply.has_error() or not package.instructions.wants_arrays or not reply.content.array_records:
+    if reply.has_error() or not reply.content.array_records:
         return reply
     return _compressed(message, reply, context, package, now, decode_s)
 
@@ -107,7 +107,8 @@ def _samples(reply: Message) -> int | None:
 
 def _seed(context: Context) -> int:
     """Return a seed that differs between clients and is the same in every engine: the partition, else the node."""
-    return int(context.node_config.get("partition-id", context.node_id)) % 2**32
+    own = context.node_config.get("partition-id", context.node_id)
+    return own % 2**32 if isinstance(own, int) else derive_seed(0, str(own))
 
 
 class _CompressedClientApp(ClientApp):

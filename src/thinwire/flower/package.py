@@ -10,6 +10,7 @@ A package of no steps is a model that the client already holds: its 32-byte hash
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from thinwire.wire import schema_id
 _VERSION = 1
 _HEADER = struct.Struct("<4sBB16s32s")
 _REPLY = struct.Struct("<4sBifff")
-_INSTRUCTIONS = struct.Struct("<iiifB")
+_INSTRUCTIONS = struct.Struct("<iiif")
 _STEP_BYTES = 7
 KEYFRAME, SNAPSHOT = 1, 2
 """Flags of a step: keep what it leads to as a keyframe; it starts from nothing instead of from the last model."""
@@ -58,8 +59,6 @@ class Instructions:
     """The last round whose reply of this client the server accepted; -1: none."""
     volume_quantile: float = -1.0
     """This client's place among the round's clients by data size, in (0, 1]; -1: not known."""
-    wants_arrays: bool = True
-    """Whether arrays of the reply come back as a compressed difference."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Package:
         """Return the bytes."""
         sizes = b"".join(bytes([s.flags]) + len(s.frame).to_bytes(6, "little") for s in self.steps)
         told = self.instructions
-        fixed = _INSTRUCTIONS.pack(told.round, told.rounds, told.accepted, told.volume_quantile, told.wants_arrays)
+        fixed = _INSTRUCTIONS.pack(told.round, told.rounds, told.accepted, told.volume_quantile)
         tail = fixed + told.uplink.encode()
         header = _HEADER.pack(b"TWDN", _VERSION, len(self.steps), self.base[:16], self.target)
         return b"".join([header, sizes, len(tail).to_bytes(4, "little"), *(s.frame for s in self.steps), tail])
@@ -102,12 +101,12 @@ class Package:
 
 
 def _instructions(data: bytes) -> Instructions:
-    round_, rounds, accepted, quantile, wants = _INSTRUCTIONS.unpack_from(data)
+    round_, rounds, accepted, quantile = _INSTRUCTIONS.unpack_from(data)
     try:
         uplink = data[_INSTRUCTIONS.size :].decode()
     except UnicodeDecodeError:
         raise WireError("the uplink's description is not UTF-8") from None
-    return Instructions(uplink, round_, rounds, accepted, quantile, bool(wants))
+    return Instructions(uplink, round_, rounds, accepted, quantile)
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,10 @@ class Reply:
         magic, version, round_, nmse, encode_s, decode_s = _REPLY.unpack_from(data)
         if magic != b"TWUP" or version != _VERSION:
             raise WireError(f"not a reply of version {_VERSION}: it starts with {data[:5]!r}")
+        if not all(0 <= told < math.inf for told in (nmse, encode_s, decode_s)):
+            raise WireError(
+                f"a reply says NMSE {nmse}, {encode_s} s and {decode_s} s, expected finite and not negative"
+            )
         return cls(data[_REPLY.size :], round_, nmse, encode_s, decode_s)
 
 
