@@ -432,3 +432,17 @@ def test_the_documented_codecs_and_dtypes_are_those_of_the_code() -> None:
     assert all(f"{i} {str(dtype).removeprefix('torch.')}" in text for i, dtype in enumerate(schema.DTYPES))
     assert (Limits().tensors, Limits().dims, Limits().name_bytes) == (65_536, 8, 256)
     assert (Limits().header_bytes, INLINE_LIMITS.decoded_bytes) == (1 << 20, 4 << 30)
+
+
+@pytest.mark.parametrize(
+    ("codec", "shown"),
+    [
+        ("TopK(0.01, values=Uniform(bits=4))", "TopK(values=Uniform(bits=4))"),
+        ("Step(nmse=0.2)", "Step()"),
+        ("Uniform(bits=4, block=128, codes=Zstd())", "Uniform(bits=4, block=128, codes=Zstd())"),
+        ("LowRank(rank=3)", "LowRank()"),
+    ],
+)
+def test_an_inspected_frame_shows_what_travelled_and_no_more(codec: str, shown: str) -> None:
+    frame = tw.dumps({"x": tw.encode(tw.parse(codec), torch.randn(80, 70))})
+    assert tw.inspect(frame).codecs == (shown,)

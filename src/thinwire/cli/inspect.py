@@ -10,7 +10,7 @@ from thinwire.cli.bad_input import BadInput, bad_input
 from thinwire.cli.screen import table
 from thinwire.codec import Encoded, Spec
 from thinwire.errors import WireError
-from thinwire.wire import Inspection, inspect
+from thinwire.wire import Inspection, inspect, shown
 
 SUMMARY = "explain a frame file"
 EPILOG = """examples:
@@ -73,4 +73,4 @@ def _row(name: str, encoded: Encoded) -> tuple[str, ...]:
     bits = f"{8 * size / spec.numel:.3f}" if spec.numel else "-"
     ratio = f"{spec.nbytes / size:.2f}" if size else "-"
     shape = "x".join(map(str, spec.shape)) or "scalar"
-    return name, shape, str(spec.dtype).removeprefix("torch."), str(encoded.codec), f"{size:,}", bits, ratio
+    return name, shape, str(spec.dtype).removeprefix("torch."), shown(encoded.codec), f"{size:,}", bits, ratio

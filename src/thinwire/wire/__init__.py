@@ -21,7 +21,7 @@ from thinwire.wire.integers import Reader, varint
 from thinwire.wire.limits import DEFAULT_LIMITS, INLINE_LIMITS, Limits
 from thinwire.wire.records import Body, read_tensor, write_record
 from thinwire.wire.schema import dump_schema, load_schema, schema_id
-from thinwire.wire.table import describe
+from thinwire.wire.table import describe, shown
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -34,6 +34,7 @@ __all__ = [
     "loads",
     "loads_any",
     "schema_id",
+    "shown",
 ]
 
 
@@ -110,7 +111,7 @@ def inspect(data: bytes, expect: Mapping[str, Spec] | None = None, limits: Limit
     if expect is None and frame.names:
         expect = load_schema(frame.names, limits)
     message = loads(data, expect, limits) if expect is not None else None
-    texts = tuple(map(str, frame.codecs))
+    texts = tuple(map(shown, frame.codecs))
     return Inspection(len(data), len(data) - len(frame.body), texts, frame.tensors, frame.schema.hex(), message)
 
 

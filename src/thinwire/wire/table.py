@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from thinwire import registry
 from thinwire.codec import Codec
@@ -22,6 +22,15 @@ def describe(codec: Codec) -> bytes:
     return bytes(out)
 
 
+def shown(codec: Codec) -> str:
+    """Return a codec as text with only what travels: by which bound or density it was chosen, no receiver knows."""
+    defaults = {field.name: field.default for field in fields(codec)}  # type: ignore[arg-type]
+    told = [f"{name}={value!r}" for name in codec.wire_fields if (value := getattr(codec, name)) != defaults[name]]
+    usual = registry.template(type(codec)).children()
+    told += [f"{name}={shown(inner)}" for name, inner in codec.children().items() if shown(inner) != shown(usual[name])]
+    return f"{type(codec).__name__}({', '.join(told)})"
+
+
 def load_codecs(data: bytes, count: int) -> tuple[Codec, ...]:
     """Return the codecs of a table. Raises WireError on unknown tags, bad fields and deep nesting."""
     reader = Reader(data)
@@ -37,10 +46,10 @@ def _load_codec(reader: Reader, depth: int) -> Codec:
     if cls is None or depth > _MAX_DEPTH:
         raise WireError(f"unknown codec tag {tag}" if cls is None else "codecs are nested too deep")
     template = registry.template(cls)
-    fields: dict[str, object] = {name: _field_from_int(cls, name, reader.varint()) for name in cls.wire_fields}
-    fields |= {name: _load_codec(reader, depth + 1) for name in template.children()}
+    values: dict[str, object] = {name: _field_from_int(cls, name, reader.varint()) for name in cls.wire_fields}
+    values |= {name: _load_codec(reader, depth + 1) for name in template.children()}
     try:
-        return replace(template, **fields)  # type: ignore[type-var]
+        return replace(template, **values)  # type: ignore[type-var]
     except ValueError as error:
         raise WireError(f"{cls.id}: {error}") from None
 
