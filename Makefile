@@ -47,6 +47,7 @@ results: $(STAMP) ## all that README and docs quote, into results/
 	$(BIN)/thinwire compare --task adult --only auto --out results/adult
 	$(BIN)/thinwire compare --task fashion-mnist --only auto --out results/fashion-mnist
 	$(BIN)/python bench/strategies.py
+	$(BIN)/python bench/choices.py
 	$(BIN)/python bench/codecs.py
 	$(BIN)/python bench/fuzz.py
 	$(BIN)/python bench/deploy.py --hidden 1376 --rounds 3
