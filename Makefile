@@ -49,8 +49,9 @@ results: $(STAMP) ## all that README and docs quote, into results/
 	$(BIN)/python bench/strategies.py
 	$(BIN)/python bench/choices.py
 	$(BIN)/python bench/codecs.py
-	$(BIN)/python bench/fuzz.py
+	$(BIN)/python bench/fuzz.py --mutations 200000 --out results/fuzz.json
 	$(BIN)/python bench/deploy.py --hidden 1376 --rounds 3
+	$(BIN)/python bench/deploy.py --hidden 1376 --rounds 3 --uplink "Uniform(bits=8)" --downlink "Uniform(bits=8)" --out results/deploy-uniform8.json
 
 clean:          ## forget the environment and all that was written
 	rm -rf $(VENV) demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

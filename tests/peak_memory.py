@@ -54,7 +54,8 @@ def peak_bytes_per_element(data: bytes, spec: Spec) -> float:
             tw.decode(tw.loads(data, {"x": spec})["x"])
 
     decode()
-    return peak_bytes(decode) / spec.numel
+    # What the allocator keeps from before only ever adds to a peak.
+    return min(peak_bytes(decode) for _ in range(4)) / spec.numel
 
 
 def peak_bytes(action: Callable[[], None]) -> int:

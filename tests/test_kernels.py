@@ -68,11 +68,20 @@ def test_chunks_cover_a_tensor_exactly(size: int) -> None:
 @given(st.sets(st.integers(0, 100_000), max_size=100))
 def test_gaps_come_back_and_respect_the_limit(indices: set[int]) -> None:
     ascending = np.array(sorted(indices), np.int64)
-    data = gaps.encode(ascending)
-    assert np.array_equal(gaps.decode(data, 100_001), ascending)
+    data = gaps.encode(gaps.between(ascending))
+    assert len(data) == gaps.encoded_bytes(gaps.between(ascending))
+    assert np.array_equal(gaps.decode(data, len(indices)), ascending)
     if indices:
-        with pytest.raises(WireError, match="not below"):
-            gaps.decode(data, int(ascending[-1]))
+        with pytest.raises(WireError, match=f"holds {len(indices)} indices"):
+            gaps.decode(data, len(indices) - 1)
+
+
+def test_a_sparse_chunk_keeps_to_its_size() -> None:
+    where = zstd.compress(gaps.encode(np.array([5])))
+    chunk = bytes([1]) + len(where).to_bytes(4, "little") + where + bytes([1, 0])
+    assert chunks.decode(chunk, 6).tolist() == [0, 0, 0, 0, 0, -1]
+    with pytest.raises(WireError, match="a non-zero at 5 in a chunk of 5"):
+        chunks.decode(chunk, 5)
 
 
 @pytest.mark.parametrize("wrong", [[1, 1], [2, 1], [-1, 0], [0, 9]])

@@ -13,6 +13,7 @@ from torch import Tensor
 from thinwire.codec import VARIABLE, Codec, Spec, State
 from thinwire.errors import WireError, unknown
 from thinwire.kernels import indices as kernel
+from thinwire.kernels.gaps import between
 from thinwire.kernels.indices import Integers
 
 Coder = Literal["smallest", "gaps", "rice", "bitmap"]
@@ -79,7 +80,7 @@ def _gaps(x: Tensor) -> Integers:
     indices = x.cpu().numpy()
     if indices.size and not (indices[0] >= 0 and indices[-1] < kernel.MOST and (indices[1:] > indices[:-1]).all()):
         raise ValueError(f"Indices takes strictly ascending integers from 0 to {kernel.MOST - 1}; sort them first")
-    return np.diff(indices, prepend=-1) - 1
+    return between(indices)
 
 
 def _read(stream: bytes, count: int) -> Integers:

@@ -23,6 +23,8 @@ _MOST_RANK = 2**53 // _MOST_LEVEL**2 - 1
 _EXACT_SIDE = 512
 _REACHES = (56, 120, 248)
 _TRIALS = 8
+_ROWS = 256
+"""Rows decoded at a time: the float64 product is never whole in memory."""
 _SAFE = 1.0 - 1e-6
 
 
@@ -112,9 +114,13 @@ class LowRank(Codec, id="lowrank", tag=24):
         if not 0 <= scale < math.inf:
             raise WireError(f"lowrank: the scale is {scale}, expected a finite number from 0")
         # Every partial sum is an integer below 2**53: float64 holds it exactly in whatever order a BLAS adds.
-        product = _levels(parts, "left") @ _levels(parts, "right").T
+        left, right = _levels(parts, "left"), _levels(parts, "right").double().T
         most = torch.finfo(spec.dtype).max
-        return product.mul_(scale).clamp_(-most, most).to(spec.working).to(spec.dtype).reshape(spec.shape)
+        out = torch.empty(len(left), right.shape[1], dtype=spec.dtype)
+        for at in range(0, len(left), _ROWS):
+            rows = left[at : at + _ROWS].double() @ right
+            out[at : at + _ROWS] = rows.mul_(scale).clamp_(-most, most).to(spec.working)
+        return out.reshape(spec.shape)
 
     def _with_rank(self, spec: Spec) -> Codec | None:
         m, n = _matrix_shape(spec)
@@ -220,4 +226,4 @@ def _levels(parts: Mapping[str, Tensor], name: str) -> Tensor:
     low, high = (int(end) for end in parts[name].aminmax())
     if not -_MOST_LEVEL <= low <= high <= _MOST_LEVEL:
         raise WireError(f"lowrank: {name} holds {low} to {high}, expected at most {_MOST_LEVEL} in magnitude")
-    return parts[name].double()
+    return parts[name]

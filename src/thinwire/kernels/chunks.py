@@ -128,7 +128,7 @@ def _sparse(codes: np.ndarray, level: int) -> bytes:
     else:
         options = (bytes([bits]) + zstd.compress(pack_escaped(values, bits), level) for bits in _PACKED)
         coded = min(options, key=len)
-    where = zstd.compress(gaps.encode(at), level)
+    where = zstd.compress(gaps.encode(gaps.between(at)), level)
     return bytes([_SPARSE]) + len(where).to_bytes(4, "little") + where + coded
 
 
@@ -137,6 +137,8 @@ def _unsparse(body: bytes, count: int, stored: bool) -> np.ndarray:
     if stored or len(body) < 5 + length:
         raise WireError("symbols: a sparse chunk is cut short")
     at = gaps.decode(zstd.decompress(body[4 : 4 + length], 2 * count), count)
+    if at.size and int(at[-1]) >= count:
+        raise WireError(f"symbols: a non-zero at {int(at[-1])} in a chunk of {count}")
     bits, coded = body[4 + length], body[5 + length :]
     if bits == 1:
         if len(coded) != dispatch.packed_bytes(at.size, 1):

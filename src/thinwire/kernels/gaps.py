@@ -8,28 +8,45 @@ from torch import Tensor
 
 from thinwire.errors import WireError
 
+_ESCAPE = 255
 
-def encode(indices: NDArray[np.int64]) -> bytes:
-    """Return gap bytes of strictly ascending indices (1-D, from 0)."""
-    gaps = indices.astype(np.int64)
-    gaps[1:] -= indices[:-1] + 1
-    longs = gaps // 255
-    out = np.full(int(longs.sum()) + gaps.size, 255, np.uint8)
-    out[np.cumsum(longs + 1) - 1] = gaps % 255
+
+def encoded_bytes(gaps: NDArray[np.int64]) -> int:
+    """Return how many bytes ``encode`` makes."""
+    return int((gaps // _ESCAPE).sum()) + gaps.size
+
+
+def encode(gaps: NDArray[np.int64]) -> bytes:
+    """Return gaps (1-D, from 0) as bytes. A gap is the number of indices skipped since the one before."""
+    out = np.full(encoded_bytes(gaps), _ESCAPE, np.uint8)
+    out[np.cumsum(gaps // _ESCAPE + 1) - 1] = gaps % _ESCAPE
     return out.tobytes()
 
 
-def decode(data: bytes, limit: int) -> NDArray[np.int64]:
-    """Return the int64 indices, strictly ascending and below ``limit``, or raise WireError."""
+def decode(data: bytes, most: int) -> NDArray[np.int64]:
+    """Return the strictly ascending int64 indices, at most ``most`` of them, or raise WireError."""
     steps = np.frombuffer(data, np.uint8)
-    ends = steps < 255
-    if steps.size and not ends[-1]:
-        raise WireError("gaps: the last gap does not end")
-    indices = np.cumsum(steps, dtype=np.int64)[ends]
-    indices += np.arange(indices.size)
-    if indices.size and int(indices[-1]) >= limit:
-        raise WireError(f"gaps: index {int(indices[-1])} is not below {limit}")
+    last = steps != _ESCAPE
+    # Counted first: the places of a hostile stream's gaps would take eight bytes each.
+    if (found := np.count_nonzero(last)) > most:
+        raise WireError(f"gaps: the stream holds {found} indices, expected at most {most}")
+    if steps.size and not last[-1]:
+        raise WireError("gaps: the last gap is cut short")
+    ends = np.flatnonzero(last)
+    indices = np.cumsum(steps[ends], dtype=np.int64)
+    order = np.arange(ends.size)
+    ends -= order
+    ends *= _ESCAPE
+    indices += ends
+    indices += order
     return indices
+
+
+def between(indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the gaps of strictly ascending indices (1-D, from 0)."""
+    gaps = indices.astype(np.int64)
+    gaps[1:] -= indices[:-1] + 1
+    return gaps
 
 
 def ascending(indices: Tensor, limit: int, owner: str) -> Tensor:
@@ -37,6 +54,8 @@ def ascending(indices: Tensor, limit: int, owner: str) -> Tensor:
 
     Whoever scatters by indices checks them here: an index codec may promise order, only the owner knows the limit.
     """
-    if indices.numel() and (int(indices[0]) < 0 or int(indices[-1]) >= limit or bool((indices.diff() <= 0).any())):
+    if indices.numel() and not (
+        0 <= int(indices[0]) and int(indices[-1]) < limit and bool((indices[1:] > indices[:-1]).all())
+    ):
         raise WireError(f"{owner}: indices are not strictly ascending within {limit}")
     return indices

@@ -11,59 +11,53 @@ import torch
 from numpy.typing import NDArray
 
 from thinwire.errors import WireError
-from thinwire.kernels import dispatch, zstd
+from thinwire.kernels import dispatch, gaps, zstd
 
 MOST = 2**40
 """Indices are below this, which keeps every sum within int64."""
-_ESCAPE = 255
 _FIELD_BITS = 16
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 
 
-def encode_gaps(gaps: Integers) -> bytes | None:
-    """Return the gaps as bytes, 255 for "add 255 and go on", then zstd; None where they exceed ``_most_gap_bytes``."""
-    ends = np.cumsum(gaps // _ESCAPE + 1) - 1
-    if int(ends[-1]) >= _most_gap_bytes(len(gaps)):
+def encode_gaps(values: Integers) -> bytes | None:
+    """Return the gaps as bytes, then zstd; None where they exceed ``_most_gap_bytes``."""
+    if gaps.encoded_bytes(values) > _most_gap_bytes(len(values)):
         return None
-    out = np.full(int(ends[-1]) + 1, _ESCAPE, np.uint8)
-    out[ends] = gaps % _ESCAPE
-    return zstd.compress(out)
+    return zstd.compress(gaps.encode(values))
 
 
 def decode_gaps(data: bytes, count: int) -> Integers:
     """Return the indices that ``encode_gaps`` was given."""
-    content = np.frombuffer(zstd.decompress(data, _most_gap_bytes(count)), np.uint8)
-    ends = _places(content != _ESCAPE, count)
-    if ends[-1] != len(content) - 1:
-        raise WireError("indices: the last gap is cut short")
-    order = np.arange(count)
-    return (ends - order) * _ESCAPE + np.cumsum(content[ends], dtype=np.int64) + order
+    indices = gaps.decode(zstd.decompress(data, _most_gap_bytes(count)), count)
+    if indices.size != count:
+        raise WireError(f"indices: the stream holds {indices.size} indices, expected {count}")
+    return indices
 
 
 def _most_gap_bytes(count: int) -> int:
     return 16 * count + 4096
 
 
-def encode_rice(gaps: Integers) -> bytes:
+def encode_rice(values: Integers) -> bytes:
     """Return Golomb-Rice codes with the best remainder width (Golomb 1966; Rice and Plaunt 1971).
 
     One byte says the width r. Then all low r bits, in fields of at most 16, then the quotients in unary: that many
     zeros and a one. Separate streams, so that no loop depends on the element before.
     """
-    width = _best_width(gaps)
-    low = torch.from_numpy(gaps & ((1 << width) - 1))
+    width = _best_width(values)
+    low = torch.from_numpy(values & ((1 << width) - 1))
     fields = [dispatch.pack(low >> at & 0xFFFF, bits).numpy().tobytes() for at, bits in _fields(width)]
-    ends = np.cumsum((gaps >> width) + 1) - 1
+    ends = np.cumsum((values >> width) + 1) - 1
     unary = np.zeros(int(ends[-1]) + 1, np.uint8)
     unary[ends] = 1
     return bytes([width]) + b"".join(fields) + np.packbits(unary).tobytes()
 
 
-def _best_width(gaps: Integers) -> int:
-    guess = max(int(gaps.mean()), 1).bit_length() - 1
-    return min(range(max(guess - 1, 0), guess + 2), key=lambda r: r * len(gaps) + int((gaps >> r).sum()))
+def _best_width(values: Integers) -> int:
+    guess = max(int(values.mean()), 1).bit_length() - 1
+    return min(range(max(guess - 1, 0), guess + 2), key=lambda r: r * len(values) + int((values >> r).sum()))
 
 
 def _fields(width: int) -> list[tuple[int, int]]:
@@ -101,11 +95,11 @@ def _decode_unary(data: Bytes, count: int) -> Integers:
     return ends - np.arange(count)
 
 
-def encode_bitmap(gaps: Integers) -> bytes | None:
+def encode_bitmap(values: Integers) -> bytes | None:
     """Return one bit per place up to the last index, then zstd; None where it exceeds ``_most_bitmap_bytes``."""
-    indices = np.cumsum(gaps + 1) - 1
+    indices = np.cumsum(values + 1) - 1
     places = indices >> 3
-    if int(places[-1]) >= _most_bitmap_bytes(len(gaps)):
+    if int(places[-1]) >= _most_bitmap_bytes(len(values)):
         return None
     starts = np.flatnonzero(np.diff(places, prepend=-1))
     bitmap = np.zeros(int(places[-1]) + 1, np.uint8)
