@@ -54,8 +54,9 @@ def ascending(indices: Tensor, limit: int, owner: str) -> Tensor:
 
     Whoever scatters by indices checks them here: an index codec may promise order, only the owner knows the limit.
     """
-    if indices.numel() and not (
-        0 <= int(indices[0]) and int(indices[-1]) < limit and bool((indices[1:] > indices[:-1]).all())
-    ):
+    if not indices.numel():
+        return indices
+    inside = int(indices[0]) >= 0 and int(indices[-1]) < limit
+    if not inside or bool((indices[1:] <= indices[:-1]).any()):
         raise WireError(f"{owner}: indices are not strictly ascending within {limit}")
     return indices

@@ -62,9 +62,10 @@ def partition(spec: str) -> Partition:
     """
     match = re.fullmatch(r"([\w-]+)(?:\(([^()]*)\))?", spec.strip())
     name, number = match.groups() if match else (spec, None)
-    if number is None:
-        return Partition(name)
-    return Partition(name, _number(number))
+    value = _number(number) if number is not None else 0.0
+    if name in RULES and not RULES[name].accepts(value):
+        raise ValueError(f"partition {_usage(name)} takes {RULES[name].numbers}, got {spec!r}")
+    return Partition(name, value)
 
 
 def _number(text: str) -> float:
