@@ -238,7 +238,10 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline().startswith(b"[1/2] uncompressed-seed0")
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert b"stopped: 1 of 2 runs are finished" in out
     assert err == b""
@@ -253,7 +256,7 @@ def test_a_missing_extra_is_named_with_the_command_that_brings_it(
     package: str, words: list[str], tmp_path: Path
 ) -> None:
     script = f"import sys; sys.modules[{package!r}] = None; from thinwire.cli import main; sys.exit(main({words!r}))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert f"{package} is not installed" in done.stderr
@@ -262,5 +265,5 @@ def test_a_missing_extra_is_named_with_the_command_that_brings_it(
 
 def test_help_loads_neither_flower_nor_the_tasks() -> None:
     script = "import sys; from thinwire.cli.parser import build; build(); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert not {"flwr", "sklearn", "rich", "jinja2", "thinwire.lab.tasks"} & set(done.stdout.split())

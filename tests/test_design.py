@@ -141,11 +141,11 @@ def test_no_clock_environment_file_or_network_below_the_engines(path: Path) -> N
 
 def test_importing_thinwire_loads_nothing_heavy_or_optional() -> None:
     code = "import sys, thinwire; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
     heavy = {"numba", "flwr", "sklearn", "matplotlib", "hypothesis", "pytest", "rich", "jinja2", "grpc", "pandas"}
     assert not heavy & set(run.stdout.split())
 
 
 def test_the_suite_for_plug_in_authors_needs_thinwire_only() -> None:
     code = "import sys; sys.modules['hypothesis'] = sys.modules['pytest'] = None; import thinwire.testing"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120)

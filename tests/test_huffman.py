@@ -253,4 +253,4 @@ def test_short_tensors_do_not_load_the_compiler() -> None:
         "import sys, torch; from thinwire.codecs.huffman import Huffman;"
         "Huffman().to_parts(torch.arange(9).int(), 0, {}); sys.exit('numba' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0

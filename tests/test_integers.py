@@ -234,4 +234,4 @@ def test_short_supports_do_not_load_the_compiler() -> None:
         "import sys, torch; from thinwire.codecs.integers import Indices;"
         "Indices().to_parts(torch.arange(9), 0, {}); sys.exit('numba' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
