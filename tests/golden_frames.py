@@ -69,6 +69,7 @@ LOSSY = {
     "topk-uniform": "TopK(0.3, values=Uniform(bits=8))",
     "topk-step": "TopK(0.5, values=Step(nmse=0.01))",
     "threshold": "Threshold(0.01)",
+    "sparse": "Sparse()",
     "randomk": "RandomK(0.3)",
     "lowrank": "LowRank(rank=1)",
     "lowrank-huffman": "LowRank(rank=2, bits=5, left=Huffman(), right=Huffman())",

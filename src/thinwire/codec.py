@@ -71,7 +71,8 @@ class Codec(ABC):
     """Pure map between a tensor and named part tensors.
 
     Subclasses are frozen dataclasses declared with ``id`` (registry key, for ever) and ``tag`` (its byte on the wire,
-    for ever; 128 to 255 are free for plug-ins). Class facts say what the algebra allows; the conformance suite of
+    for ever; 128 to 255 are free for plug-ins; none for codecs that never travel, because ``fit`` or ``decoder`` gives
+    another). Class facts say what the algebra allows; the conformance suite of
     ``thinwire.testing`` checks every claim.
     """
 
@@ -110,6 +111,10 @@ class Codec(ABC):
 
     def fit(self, x: Tensor, seed: int) -> Codec:
         """Return the concrete codec for this tensor: searches (an error bound, the smallest of several) end here."""
+        return self
+
+    def decoder(self) -> Codec:
+        """Return the codec that decodes what this one encoded: itself, or what several rules of selection share."""
         return self
 
     @abstractmethod
@@ -204,7 +209,7 @@ def encode_parts(codec: Codec, x: Tensor, seed: int, history: State) -> tuple[En
     nested = {name: _encode_child(inner, parts[name], derive_seed(seed, name)) for name, inner in claimed.items()}
     if any(nested[name].codec != inner for name, inner in claimed.items()):
         codec = replace(codec, **{name: child.codec for name, child in nested.items()})  # type: ignore[type-var]
-    return Encoded(codec, Spec.of(x), {**parts, **nested}, seed if codec.seeded else 0, size), history
+    return Encoded(codec.decoder(), Spec.of(x), {**parts, **nested}, seed if codec.seeded else 0, size), history
 
 
 def _encode_child(codec: Codec, part: Tensor, seed: int) -> Encoded:

@@ -23,13 +23,15 @@ T = TypeVar("T", bound=type)
 
 
 def register_codec(cls: type[Codec]) -> None:
-    """Make a codec known by id, by wire tag (1 to 255) and by class name. Two classes may not share any of them."""
-    if not 1 <= cls.tag <= 255:
-        raise ValueError(f"codec {cls.__name__}: tag is {cls.tag}, expected 1 to 255 (plug-ins: 128 to 255)")
+    """Make a codec known by id, by wire tag (1 to 255, or 0 for none) and by class name, each of which is its alone."""
+    if not 0 <= cls.tag <= 255:
+        raise ValueError(f"codec {cls.__name__}: tag is {cls.tag}, expected 1 to 255 (plug-ins: 128 to 255), or none")
     for table, key in ((_CODECS, cls.id), (_TAGS, cls.tag), (_NAMES, cls.__name__)):
         if key in table:
             raise ValueError(f"codec {cls.__name__}: {key!r} is already taken by {table[key]!r}")  # type: ignore[index]
-    _CODECS[cls.id] = _TAGS[cls.tag] = _NAMES[cls.__name__] = cls
+    _CODECS[cls.id] = _NAMES[cls.__name__] = cls
+    if cls.tag:
+        _TAGS[cls.tag] = cls
 
 
 def register(cls: T) -> T:

@@ -7,7 +7,7 @@ from thinwire.codecs.lowrank import LowRank
 from thinwire.codecs.quantize import Step, Uniform
 from thinwire.codecs.raw import Cast, Planes, Raw
 from thinwire.codecs.smallest import Smallest
-from thinwire.codecs.sparsify import RandomK, Threshold, TopK
+from thinwire.codecs.sparse import RandomK, Sparse, Threshold, TopK
 
 __all__ = [
     "Cast",
@@ -18,6 +18,7 @@ __all__ = [
     "RandomK",
     "Raw",
     "Smallest",
+    "Sparse",
     "Step",
     "Symbols",
     "Threshold",

@@ -14,7 +14,7 @@ from thinwire.registry import child
 
 
 @dataclass(frozen=True)
-class Smallest(Codec, id="smallest", tag=30):
+class Smallest(Codec, id="smallest"):
     """Encode with every option and keep the smallest, tensor by tensor. With ``nmse`` all options get that error bound.
 
     It is a choice, not a format: what travels is the option.

@@ -48,6 +48,8 @@ _UPDATES = (
     "Threshold(threshold=0.02)",
     "Threshold(threshold=1000000000.0)",
     "Threshold(threshold=0.02, values=Uniform(bits=6, symmetric=True))",
+    "Sparse()",
+    "Sparse(values=Uniform(bits=8))",
     "RandomK(density=0.05)",
     "RandomK(density=0.05, rescale=False)",
     "RandomK(density=0.2, rescale=False, values=Uniform(bits=8))",

@@ -1,0 +1,94 @@
+"""What sparsifiers share: the pair of values and indices that travels. They differ in which elements they select."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from thinwire.codec import Codec, Encoded, Spec, State, decode
+from thinwire.errors import WireError
+from thinwire.kernels.gaps import ascending
+from thinwire.registry import child
+
+
+class Sparsifier(Codec):
+    """Selects elements and sends them as values and indices. Subclasses implement ``select``.
+
+    Selection is the sender's business alone: whatever the rule, a ``Sparse`` travels.
+    """
+
+    values: Codec
+    indices: Codec
+
+    sized = True
+
+    @abstractmethod
+    def select(self, flat: Tensor, seed: int, history: State) -> tuple[Tensor, State]:
+        """Return the indices (int64, ascending) of the elements of a finite 1-D tensor to send, and what to remember.
+
+        ``flat`` has x's dtype and is contiguous; ``history`` is what was remembered of the same tensor a step ago
+        (empty at first), and may be wrong: it may make the selection faster, never invalid.
+        """
+
+    def decoder(self) -> Codec:
+        """Return the ``Sparse`` that decodes what this rule encoded."""
+        return Sparse(values=self.values, indices=self.indices)
+
+    def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
+        """Return ``{"values": (k,), "indices": (k,) int64 ascending}``."""
+        flat = x.reshape(-1)
+        selected, history = self.select(flat, seed, history)
+        return {"values": flat[selected], "indices": selected.cpu()}, history
+
+    def size(self, parts: Mapping[str, Tensor]) -> int:
+        """Return k."""
+        return parts["values"].numel()
+
+    def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
+        """Return k values and k indices."""
+        return {"values": kept(spec, size), "indices": Spec((size,), torch.int64)}
+
+    def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
+        """Return the dense tensor, zero but for the values."""
+        out = torch.zeros(spec.numel, dtype=spec.dtype)
+        out[ascending(parts["indices"], spec.numel, self.id)] = parts["values"]
+        return out.reshape(spec.shape)
+
+    def subtract_(self, target: Tensor, encoded: Encoded) -> None:
+        """Subtract in k operations. ``target`` must be contiguous."""
+        parts = {name: decode(part) if isinstance(part, Encoded) else part for name, part in encoded.parts.items()}
+        target.view(-1)[parts["indices"]] -= parts["values"].to(target.dtype)
+
+
+@dataclass(frozen=True)
+class Sparse(Sparsifier, id="sparse", tag=23):
+    """The elements that are not zero: what every sparsifier sends, and by itself a codec for mostly zeros."""
+
+    values: Codec = child("Raw()")
+    indices: Codec = child("Indices()")
+
+    def select(self, flat: Tensor, seed: int, history: State) -> tuple[Tensor, State]:
+        """Compare with zero."""
+        return flat.nonzero().view(-1), {}
+
+
+def kept_count(density: float, numel: int) -> int:
+    """Return k: ``max(1, int(density * n))``, 0 for an empty tensor."""
+    return min(numel, max(1, int(density * numel)))
+
+
+def check_density(codec: str, density: object) -> None:
+    """Raise ValueError unless 0 < density <= 1."""
+    if not isinstance(density, int | float) or isinstance(density, bool) or not 0 < density <= 1:
+        raise ValueError(f"{codec}: density is {density!r}, expected more than 0 and at most 1")
+
+
+def kept(spec: Spec, size: int) -> Spec:
+    """Return the spec of the values of ``size`` elements. Raises WireError where the tensor has fewer."""
+    if not 0 <= size <= spec.numel:
+        raise WireError(f"{size} elements kept of a tensor of {spec.numel}")
+    return Spec((size,), spec.dtype)
