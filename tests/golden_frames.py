@@ -9,20 +9,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from frames import (
     AFFINE8,
+    EDEN,
+    INDICES,
     LOWRANK,
+    NATURAL,
+    NF4,
+    ONEBIT,
     ONES,
     PLANES,
+    QSGD,
     RANDOMK,
+    RANGES,
     RAW,
+    SIGN,
     STEP,
     SYMMETRIC8,
+    TERNARY,
     TOPK,
     UNIFORM,
     ZSTD,
@@ -41,6 +52,7 @@ from torch import Tensor
 import thinwire as tw
 from thinwire.codec import Spec, decode, encode_parts
 from thinwire.kernels import zstd
+from thinwire.kernels.indices import choice
 from thinwire.kernels.raw_bytes import raw_bytes
 from thinwire.testing import suited
 from thinwire.wire import loads_any
@@ -71,9 +83,32 @@ LOSSY = {
     "threshold": "Threshold(0.01)",
     "sparse": "Sparse()",
     "randomk": "RandomK(0.3)",
+    "sign": "Sign()",
+    "sign-fixed": "Sign(scale=0.01)",
+    "sign-channel": "Sign(block='channel', scale='l2')",
+    "sign-block": "Sign(block=8, codes=Zstd())",
+    "topk-sign": "TopK(0.3, values=Sign(), indices=Indices(coder='gaps'))",
+    "onebit": "OneBit()",
+    "onebit-block": "OneBit(block=5)",
+    "ternary": "Ternary()",
+    "ternary-huffman": "Ternary(clip=2.5, block='channel', symbols=Huffman())",
+    "natural": "Natural()",
+    "natural-huffman": "Natural(rounding='nearest', symbols=Huffman())",
+    "eden": "Eden()",
+    "eden-mse": "Eden(bits=3, scale='mse', block=64)",
+    "eden-parts": "Eden(bits=1.5)",
+    "eden-few": "Eden(bits=0.3)",
+    "nf4": "NF4()",
+    "nf4-channel": "NF4(block='channel', scales=Cast())",
+    "ranges": "Ranges(bits=3, splits=8)",
+    "ranges-wide": "Ranges(bits=9, splits=2, edges='histogram', codes=Zstd())",
+    "qsgd": "Qsgd(block=16)",
+    "qsgd-huffman": "Qsgd(levels=1, block='tensor', symbols=Huffman())",
     "lowrank": "LowRank(rank=1)",
     "lowrank-huffman": "LowRank(rank=2, bits=5, left=Huffman(), right=Huffman())",
 }
+SHIFTING = [1] * 4096 + [37 * i * i % 1999 + 1 for i in range(100)]
+"""Steps between indices: a chunk without gaps, and one with."""
 FLOAT_NAMES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 INTEGER_NAMES = {
     "int64": torch.int64,
@@ -99,8 +134,10 @@ def good() -> Iterator[tuple[str, bytes]]:
     for name, text in SYMBOLS.items():
         for kind, x in symbols().items():
             yield f"{name}-{kind}", one(text, x)
-    for coder in ("smallest", "gaps", "rice", "bitmap"):
+    for coder in ("smallest", "gaps", "rice", "bitmap", "local12", "split", "runs"):
         yield f"indices-{coder}", one(f"Indices(coder={coder!r})", torch.tensor([0, 1, 5, 300, 301, 70_000]))
+    yield "indices-bits", one("Indices(coder='bitmap')", torch.tensor([0, 1, 5, 300, 301, 700]))
+    yield "indices-chunks", indices_frame(choice.smallest(np.cumsum(SHIFTING), 12), len(SHIFTING))
     yield "message", whole()
 
 
@@ -172,6 +209,8 @@ def bad() -> Iterator[tuple[str, bytes, str]]:
     for name, indices in {"descend": (2, 1), "repeat": (1, 1), "outside": (0, 10), "negative": (-1, 0)}.items():
         body = f32(1.0, 2.0) + torch.tensor(indices).numpy().tobytes()
         yield f"indices-{name}", frame(TOPK + RAW * 2, b"\0\2", body, inline=True), "not strictly ascending"
+    for name, (stream, count, words) in hostile_indices().items():
+        yield f"indices-{name}", indices_frame(stream, count), words
     for name, scale in {"nan": torch.nan, "negative": -1.0, "infinite": torch.inf}.items():
         yield f"scale-{name}", frame(AFFINE8, b"\0", bytes(10) + f32(scale, 0.0), inline=True), "a scale is"
         yield f"step-{name}", frame(STEP + RAW * 2, b"\0\0", bytes(40) + f32(scale), inline=True), "the step is"
@@ -180,11 +219,79 @@ def bad() -> Iterator[tuple[str, bytes, str]]:
         frame(SYMMETRIC8, b"\0", b"\xff" * 10 + f32(1.0), inline=True),
         "beyond the 255 levels",
     )
+    for name, (table, body, words) in hostile_signs().items():
+        yield name, frame(table, b"\0", body, inline=True), words
+    for name, (table, record, body, words) in hostile_levels().items():
+        yield name, frame(table, record, body, inline=True), words
     yield "value-overflows", frame(AFFINE8, b"\0", b"\xff" * 10 + f32(3e38, 0.0), inline=True), "not finite"
     yield "bool-of-two", frame(RAW, b"\0", b"\0\1\2", Spec((3,), torch.bool), inline=True), "neither 0 nor 1"
     twos = zstd.compress(b"\0\1\2")
     packed = frame(PLANES, b"\0" + varint(len(twos)), twos, Spec((3,), torch.bool), inline=True)
     yield "bool-of-two-in-planes", packed, "neither 0 nor 1"
+
+
+def hostile_signs() -> dict[str, tuple[bytes, bytes, str]]:
+    """Return name -> codec table, body and refusal for ten float32, codes and symbols as they are."""
+    ternary, natural = struct.Struct("<2if").pack, struct.Struct("<10ih").pack
+    return {
+        "sign-scale-negative": (SIGN, b"\0\0" + f32(-1.0), "a scale is negative"),
+        "sign-padding": (SIGN, b"\0\4" + f32(1.0), "padding bits"),
+        "onebit-mean-negative": (ONEBIT, b"\0\0" + f32(-1.0, -1.0), "wrong side of zero"),
+        "onebit-mean-nan": (ONEBIT, b"\0\0" + f32(1.0, torch.nan), "a mean is NaN"),
+        "ternary-symbol-122": (TERNARY, ternary(0, 122, 1.0), "beyond 121"),
+        "ternary-scale-infinite": (TERNARY, ternary(0, 0, torch.inf), "a scale is negative, NaN or infinite"),
+        "natural-exponent-above": (NATURAL, natural(*[1] * 10, 129), "the largest exponent is 129"),
+        "natural-power-below": (NATURAL, natural(*[1] * 9, -151, 0), "too small"),
+    }
+
+
+def hostile_levels() -> dict[str, tuple[bytes, bytes, bytes, str]]:
+    """Return name -> codec table, record, body and refusal for ten float32, codes and symbols as they are."""
+    seeded = b"\0\1\0\0\0"
+    return {
+        "eden-scale-negative": (EDEN, seeded, bytes(32) + f32(-1.0), "a scale is negative"),
+        "eden-scale-nan": (EDEN, seeded, bytes(32) + f32(torch.nan), "a scale is negative, NaN or infinite"),
+        "eden-padding": (b"\x20\0\1\1\x40", seeded, b"\2" + f32(1.0), "padding bits of fine"),
+        "eden-cut-short": (EDEN, seeded, bytes(31) + f32(1.0), "3 are left"),
+        "eden-no-bits": (b"\x20\0\0\0\x40", seeded, f32(1.0), "expected 1/256 to 8"),
+        "eden-nine-bits": (b"\x20\x09\0\0\x40", seeded, b"", "bits is 9"),
+        "eden-fine-of-256": (b"\x20\1\x80\2\0\x40", seeded, b"", "fine is 256"),
+        "eden-block-of-100": (b"\x20\1\0\0\x64", seeded, b"", "block is 100"),
+        "eden-block-too-large": (b"\x20\1\0\0\x80\x80\1", seeded, b"", "block is 16384"),
+        "nf4-scale-infinite": (NF4, b"\0", bytes(5) + f32(torch.inf), "a scale is negative, NaN or infinite"),
+        "nf4-scale-negative": (NF4, b"\0", bytes(5) + f32(-1.0), "a scale is negative"),
+        "ranges-step-negative": (RANGES, b"\0", bytes(5) + f32(1, 0, -1, 0), "a step is negative"),
+        "ranges-minimum-nan": (RANGES, b"\0", bytes(5) + f32(1, torch.nan, 1, 0), "NaN or infinite"),
+        "ranges-overflow": (RANGES, b"\0", b"\xff" * 5 + f32(3e38, 0, 3e38, 0), "not finite"),
+        "ranges-of-three": (b"\x22\3\3" + RAW, b"\0", b"", "splits is 3"),
+        "ranges-of-17-bits": (b"\x22\x10\2" + RAW, b"\0", b"", "17 bits"),
+        "qsgd-scale-nan": (QSGD, b"\0", bytes(40) + f32(torch.nan), "a scale is negative, NaN or infinite"),
+    }
+
+
+def hostile_indices() -> dict[str, tuple[bytes, int, str]]:
+    """Return name -> stream, count and refusal."""
+    zero = b"\x01\0\x80"
+    return {
+        "coder-7": (b"\x07", 1, "coder 7 is none of"),
+        "rice-width": (b"\x01\x2b" + bytes(7), 1, "no remainder width"),
+        "rice-too-many": (b"\x01\0\xc0", 1, "at least 2 indices, expected 1"),
+        "rice-beyond": (b"\x01\x28" + bytes(5) + b"\x40", 1, "or more"),
+        "bitmap-tail": (b"\x02" + zstd.compress(b"\1\0"), 1, "does not end at the last index"),
+        "local12-order": (b"\x04\x02\0\x05\x50\0", 2, "not strictly ascending"),
+        "local12-counts": (b"\x04\x01\0\x05\x50\0", 2, "blocks of 1 indices"),
+        "split-bomb": (b"\x05\0" + repeated(128), 1, "larger than the 4112 bytes"),
+        "runs-too-many": (b"\x06" + struct.pack("<2I", 3, 3) + zero * 2, 2, "3 runs of 2 indices"),
+        "runs-too-short": (b"\x06" + struct.pack("<2I", 1, 3) + zero * 2, 2, "runs of 1 indices, expected 2"),
+        "runs-of-runs": (b"\x06" + struct.pack("<2I", 1, 1) + b"\x06", 1, "coder 6 is none of"),
+        "chunks-too-small": (b"\x03\x0b" + zero, 1, "chunks of 2**11"),
+        "chunks-cut-short": (b"\x03\x0c\x09\0\0\0" + zero, 4097, "longer than the stream"),
+        "chunks-of-chunks": (b"\x03\x0c\x03\x0c" + zero, 1, "coder 3 is none of"),
+    }
+
+
+def indices_frame(stream: bytes, count: int) -> bytes:
+    return frame(INDICES, b"\0" + varint(len(stream)), stream, Spec((count,), torch.int64), inline=True)
 
 
 def zstd_frame(packed: bytes) -> bytes:

@@ -20,16 +20,21 @@ from thinwire.lab.tasks import Task
 
 TINY = ["--clients", "2", "--rounds", "1", "--local-epochs", "1", "--batch-size", "64"]
 RUN = {
-    "--task", "--data", "--strategy", "--clients", "--partition", "--rounds", "--fraction-train", "--local-epochs",
-    "--batch-size", "--optimizer", "--lr", "--momentum", "--uplink", "--downlink", "--out", "--quiet",
+    "--task", "--data", "--strategy", "--clients", "--partition", "--rounds", "--rows", "--fraction-train",
+    "--local-epochs", "--batch-size", "--optimizer", "--lr", "--momentum", "--uplink", "--downlink", "--out", "--quiet",
 }  # fmt: skip
 FLAGS = {
     "compare": RUN | {"--only", "--seeds", "--jobs", "--fresh"},
     "federate": RUN | {"--seed"},
     "report": {"--out"},
+    "bench": set(),
+    "bench selectors": {
+        "--sources", "--methods", "--densities", "--elements", "--repeats", "--threads", "--seed", "--data", "--out",
+        "--show", "--quiet",
+    },
     "inspect": {"--schema"},
     "list": set(),
-}
+}  # fmt: skip
 
 
 def test_the_flags_are_these_and_no_others() -> None:
@@ -43,14 +48,14 @@ def _flags(parser) -> set[str]:
     return {flag for action in parser._actions for flag in action.option_strings}
 
 
-@pytest.mark.parametrize("command", [[], *[[name] for name in FLAGS]])
+@pytest.mark.parametrize("command", [[], *[name.split() for name in FLAGS]])
 def test_help_teaches(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
     text = capsys.readouterr().out
     assert ended.value.code == 0
     assert text.split("examples:")[1].count("thinwire") >= 3
-    parser = build()[1].get(command[0]) if command else None
+    parser = build()[1].get(" ".join(command))
     for action in parser._actions if parser else ():
         if action.option_strings and action.dest != "help":
             assert action.help, action.option_strings
@@ -87,6 +92,7 @@ BAD_RUNS = [
     (["--lr", "-1"], "lr", "-1"),
     (["--momentum", "1"], "momentum", "1"),
     (["--fraction-train", "0"], "fraction_train", "0"),
+    (["--rows", "0"], "rows", "0"),
     (["--task", "adult", "--data", "nowhere"], "nowhere", "adult.data"),
     (["--round", "3"], "'--round'", "'--rounds'"),
     (["extra"], "'extra'", "too many"),
@@ -105,6 +111,21 @@ BAD = [
     (["report", "nowhere"], "nowhere", "compare"),
     (["report", "folder"], "folder", "compare"),
     (["report"], "FOLDER", "--help"),
+    (["bench", "selektors"], "'selektors'", "'selectors'"),
+    (["bench", "--quick"], "'--quick'", "--help"),
+    (["bench", "selectors", "--sources", "gtp-1"], "'gtp-1'", "gpt-1"),
+    (["bench", "selectors", "--methods", "topkk"], "'topkk'", "topk"),
+    (["bench", "selectors", "--densities", "0.1,2"], "density", "2"),
+    (["bench", "selectors", "--densities", "x"], "'x'", "numbers"),
+    (["bench", "selectors", "--densities", ""], "density", "0.01"),
+    (["bench", "selectors", "--elements", "0"], "elements", "0"),
+    (["bench", "selectors", "--threads", "9999"], "threads", "9999"),
+    (["bench", "selectors", "--data", "folder"], "folder", "tinyshakespeare"),
+    (["bench", "selectors", "--out", "file"], "file", "--out"),
+    (["bench", "selectors", "--show", "nowhere.json"], "nowhere.json", "No such file"),
+    (["bench", "selectors", "--show", "file"], "file", "JSON"),
+    (["bench", "selectors", "--element", "5"], "'--element'", "'--elements'"),
+    (["bench", "selectors", "extra"], "'extra'", "too many"),
     (["inspect", "nowhere"], "nowhere", "No such file"),
     (["inspect", "folder"], "folder", "directory"),
     (["inspect", "file"], "file", "frame"),
@@ -250,13 +271,22 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("package", "words"),
-    [("flwr", ["federate"]), ("sklearn", ["federate"]), ("jinja2", ["report", "."]), ("flwr", ["compare"])],
+    [
+        ("flwr", ["federate"]),
+        ("sklearn", ["federate"]),
+        ("jinja2", ["report", "."]),
+        ("flwr", ["compare"]),
+        ("sklearn", ["bench", "selectors", "--sources", "gpt-1"]),
+        ("markupsafe", ["bench", "selectors"]),
+    ],
 )
 def test_a_missing_extra_is_named_with_the_command_that_brings_it(
     package: str, words: list[str], tmp_path: Path
 ) -> None:
     script = f"import sys; sys.modules[{package!r}] = None; from thinwire.cli import main; sys.exit(main({words!r}))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    env = {name: value for name, value in os.environ.items() if name != "THINWIRE_DATA"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert f"{package} is not installed" in done.stderr

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 import thinwire as tw
+from thinwire.codec import Codec, Encoded, Spec, State
 from thinwire.delta import add, check_finite, subtract, zeros
 from thinwire.testing import INSTANCES, Row, same_bits, suited
+from thinwire.testing.strategies import FLOATS, kind
 
+ROOT = Path(__file__).parents[1]
 UPDATES = [row for row in INSTANCES if row.domain == "update"]
 
 
@@ -33,9 +42,17 @@ def unchanged(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
     return before.keys() == after.keys() and all(same_bits(before[name], after[name]) for name in before)
 
 
+SENDERS = {
+    "decay, clipped when sent": (tw.ErrorFeedback(0.9), tw.Clip(norm=0.05)),
+    "momentum, clipped when it comes in": (tw.MomentumCorrection(), tw.Clip(value=0.01, incoming=True)),
+    "nothing kept, not clipped": (tw.NoFeedback(), None),
+}
+
+
+@pytest.mark.parametrize("sender", SENDERS)
 @pytest.mark.parametrize("row", UPDATES, ids=str)
-def test_compressing_changes_neither_tensors_nor_state(row: Row) -> None:
-    compressor = tw.Compressor(tw.Fixed(row.codec, small=row.codec), tw.ErrorFeedback(0.9), tw.Clip(norm=0.05))
+def test_compressing_changes_neither_tensors_nor_state(row: Row, sender: str) -> None:
+    compressor = tw.Compressor(tw.Fixed(row.codec, small=row.codec), *SENDERS[sender])
     state: dict[str, Tensor] = {}
     for round in (1, 2, 3):
         tensors = model(round)
@@ -47,6 +64,69 @@ def test_compressing_changes_neither_tensors_nor_state(row: Row) -> None:
         assert unchanged(state_before, state)
         assert tw.dumps(message) == tw.dumps(again)
         state = new_state
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("row", UPDATES, ids=str)
+def test_what_arrives_and_what_is_kept_is_what_came_in_and_was_kept(row: Row, dtype: torch.dtype) -> None:
+    """To one unit in the last place, on what the other end decodes from the frame."""
+    compressor = tw.Compressor(tw.Fixed(row.codec, small=row.codec))
+    for name in ("normal", "ties", "outlier", "magnitudes", "sparse"):
+        x = kind(name, (37, 40), dtype, seed=5)
+        before = {"residual/x": kind("normal", (37, 40), Spec.of(x).working, seed=6) * x.abs().mean()}
+        message, state, report = compressor.compress({"x": x}, before, seed=3)
+        arrived = tw.decode(tw.loads(tw.dumps(message), tw.specs({"x": x}))["x"]).to(Spec.of(x).working)
+        target, left = x + before["residual/x"], state.get("residual/x", torch.zeros_like(arrived))
+        off = (target.double() - arrived.double() - left.double()).abs()
+        largest = torch.maximum(target.abs(), arrived.abs())
+        ulp = torch.nextafter(largest, torch.full_like(largest, math.inf)).double() - largest.double()
+        assert bool((off <= ulp).all()), name
+        expected = float(left.double().square().sum() / target.double().square().sum())
+        assert report.nmse == pytest.approx(expected, rel=1e-4, abs=1e-30), name
+
+
+@dataclass(frozen=True)
+class Views(Codec):
+    """Sends half of the tensor, and both what travels and what it remembers are views of it."""
+
+    id = "views"
+
+    def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
+        return {"view": x.view(-1)}, {"seen": x}
+
+    def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
+        return {"view": Spec((spec.numel,), spec.dtype)}
+
+    def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
+        return (parts["view"] / 2).view(spec.shape)
+
+
+def test_a_part_that_is_a_view_of_the_target_stays_what_it_was() -> None:
+    x = suited("update", (40, 40))
+    message, state, _ = tw.Compressor(tw.Fixed(Views())).compress({"x": x}, {})
+    assert same_bits(tw.decode(message["x"]), x / 2)
+    assert same_bits(state["residual/x"], x - x / 2)
+    assert same_bits(state["history/x/seen"], x)
+
+
+def test_a_message_keeps_nothing_that_does_not_travel() -> None:
+    def held(encoded: Encoded) -> bool:
+        inner = [part for part in encoded.parts.values() if isinstance(part, Encoded)]
+        return bool(encoded.known) or any(map(held, inner))
+
+    for row in UPDATES:
+        message, _, _ = tw.Compressor(tw.Fixed(row.codec)).compress({"x": suited("update", (40, 40))}, {})
+        assert not held(message["x"])
+        assert not held(tw.encode(row.codec, suited("update", (40, 40))))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory from /proc")
+def test_compressing_takes_the_new_state_and_a_tenth_of_the_tensor() -> None:
+    script = [sys.executable, "tests/compress_memory.py"]
+    run = subprocess.run(script, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    beside = json.loads(run.stdout)
+    assert len(beside) >= 6
+    assert {name: share for name, share in beside.items() if share > 0.1} == {}
 
 
 @pytest.mark.parametrize("row", UPDATES, ids=str)
@@ -124,6 +204,27 @@ def test_clipping_limits_what_is_sent_and_keeps_or_drops_the_rest(clip: dict[str
         assert torch.allclose(left, x - sent[name] if keep else torch.zeros(()), atol=1e-8)
 
 
+def test_local_clipping_divides_the_norm_among_workers() -> None:
+    tensors = {"a": suited("update", (40, 40), seed=1), "b": suited("update", (64, 20), seed=2)}
+    for workers, norm in ((1, 0.5), (4, 0.25), (100, 0.05)):
+        clip = tw.Clip(norm=0.5, workers=workers)
+        message, _, _ = tw.Compressor(tw.Fixed(tw.Raw()), tw.NoFeedback(), clip).compress(tensors, {})
+        sent = torch.cat([x.view(-1) for x in tw.Compressor(tw.Fixed(tw.Raw())).decompress(message).values()])
+        assert float(sent.norm()) == pytest.approx(norm, rel=1e-6)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("clip", [{"value": 0.01}, {"norm": 0.5, "workers": 4}], ids=str)
+def test_what_comes_in_is_clipped_before_feedback_adds_to_it(clip: dict[str, float], keep: bool) -> None:
+    x, residual = suited("update", (40, 40)), suited("update", (40, 40), seed=2)
+    compressor = tw.Compressor(tw.Fixed(tw.TopK(0.1)), clip=tw.Clip(**clip, keep=keep, incoming=True))  # type: ignore[arg-type]
+    message, state, _ = compressor.compress({"x": x}, {"residual/x": residual})
+    clipped = x.clamp(-0.01, 0.01) if "value" in clip else x * (0.25 / x.norm())
+    sent = tw.decode(message["x"])
+    assert torch.allclose(sent + state["residual/x"], residual + (x if keep else clipped), atol=1e-7)
+    assert torch.allclose(sent, tw.decode(tw.encode(tw.TopK(0.1), residual + clipped)), atol=1e-7)
+
+
 def test_clipping_leaves_small_messages_and_integers_alone() -> None:
     tensors = model()
     message, state, _ = tw.Compressor(tw.Fixed(tw.Raw()), clip=tw.Clip(norm=1e6)).compress(tensors, {})
@@ -160,6 +261,10 @@ def test_a_residual_beyond_float16_waits_instead_of_becoming_infinite() -> None:
 def test_a_residual_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"residual of 'x' is \(3,\), the tensor \(40, 40\)"):
         tw.Compressor(tw.Fixed(tw.TopK(0.1))).compress({"x": torch.ones(40, 40)}, {"residual/x": torch.ones(3)})
+    with pytest.raises(ValueError, match=r"velocity of 'x' is \(1600,\), the tensor \(40, 40\)"):
+        tw.Compressor(tw.Fixed(tw.TopK(0.1)), tw.MomentumCorrection()).compress(
+            {"x": torch.ones(40, 40)}, {"velocity/x": torch.ones(1600)}
+        )
 
 
 def test_rounds_and_seeds_decide_what_random_codecs_draw() -> None:

@@ -16,15 +16,17 @@ SOURCE = Path(thinwire.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 PUBLIC = [
-    "ByVolume", "Cast", "Clip", "Codec", "Compressor", "Encoded", "ErrorBound", "ErrorFeedback", "Fixed", "Huffman",
-    "Indices", "LowRank", "Message", "NoFeedback", "NonFiniteError", "Planes", "RandomK", "Raw", "Report", "Signals",
-    "Smallest", "Sparse", "Spec", "Step", "Symbols", "Threshold", "TopK", "Uniform", "WireError", "Zstd", "decode", "dumps",
-    "encode", "inspect", "loads", "parse", "specs", "zoo",
+    "AdaComp", "ByVolume", "Cast", "ChunkTopK", "Clip", "Codec", "Compressor", "DGCSampling", "Eden", "Encoded",
+    "ErrorBound", "ErrorFeedback", "Fixed", "Gaussian", "HggTopK", "Huffman", "Indices", "LowRank", "MSTopK",
+    "Message", "MomentumCorrection", "NF4", "Natural", "NoFeedback", "NonFiniteError", "OneBit", "Planes", "Qsgd",
+    "RandomK", "Ranges", "Raw", "RedSync", "Report", "ReusedThreshold", "SIDCo", "Sign", "Signals", "Smallest",
+    "Sparse", "Spec", "Step", "Symbols", "Ternary", "Threshold", "TopK", "Uniform", "WarmUp", "WireError", "Zstd",
+    "decode", "dumps", "encode", "inspect", "loads", "parse", "specs", "zoo",
 ]  # fmt: skip
 
 LAYERS = {
     "errors": 0, "kernels": 1, "codec": 2, "registry": 2, "codecs": 3, "delta": 3, "feedback": 3, "policy": 3,
-    "compressor": 4, "wire": 4, "zoo": 5, "testing": 6, "flower": 7, "lab": 8, "cli": 9,
+    "compressor": 4, "wire": 4, "compressors": 5, "zoo": 5, "testing": 6, "flower": 7, "lab": 8, "cli": 9,
 }  # fmt: skip
 """A module imports lower layers only. Names that share a layer stay apart, but for codec and registry."""
 ENGINES = {"flower", "lab", "cli", "testing"}

@@ -58,7 +58,7 @@ def test_a_bug_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(*_: object) -> None:
         raise IndexError("out of range")
 
-    monkeypatch.setattr("thinwire.codecs.sparsify.ascending", careless)
+    monkeypatch.setattr("thinwire.codecs.sparse.pairs.ascending", careless)
     assert any(verdict.startswith(BUG) for _, verdict in verdicts(corpus(), 300, 1))
 
 

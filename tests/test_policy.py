@@ -25,7 +25,7 @@ SPECS: Specs = {
     "scalar": Spec((), torch.int64),
 }
 LARGE = {"conv.weight", "just.large"}
-POLICIES = ["Fixed(TopK(0.1))", "ErrorBound(nmse=0.1)", "ByVolume()"]
+POLICIES = ["Fixed(TopK(0.1))", "ErrorBound(nmse=0.1)", "ByVolume()", "WarmUp(TopK(0.1))"]
 
 
 @pytest.mark.parametrize("text", POLICIES)
@@ -44,6 +44,21 @@ def test_what_small_means_is_a_field() -> None:
 def test_fixed_ignores_the_signals() -> None:
     policy = tw.Fixed(tw.TopK(0.1))
     assert policy.plan(SPECS, tw.Signals()) == policy.plan(SPECS, tw.Signals(round=9, volume_quantile=0.1, samples=3))
+
+
+def test_warm_up_goes_through_its_densities_and_ends_at_the_codecs_own() -> None:
+    policy = tw.WarmUp(tw.TopK(0.001, values=tw.Cast()))
+    densities = [policy.level(tw.Signals(round=round)).density for round in range(1, 8)]  # type: ignore[attr-defined]
+    assert densities == [0.25, 0.0625, 0.015625, 0.004, 0.001, 0.001, 0.001]
+    assert policy.level(tw.Signals(round=2)) == tw.TopK(0.0625, values=tw.Cast())
+    assert policy.plan(SPECS, tw.Signals(round=1))["conv.weight"] == tw.TopK(0.25, values=tw.Cast())
+
+
+def test_warm_up_takes_rounds_together_and_is_never_sparser_than_its_codec() -> None:
+    policy = tw.WarmUp(tw.RandomK(0.05), densities=(0.5, 0.25, 0.01), every=3)
+    densities = [policy.level(tw.Signals(round=round)).density for round in range(1, 11)]  # type: ignore[attr-defined]
+    assert densities == [0.5] * 3 + [0.25] * 3 + [0.05] * 4
+    assert tw.WarmUp(tw.TopK(0.1), densities=()).level(tw.Signals()) == tw.TopK(0.1)
 
 
 COARSE, MIDDLE, FINE = tw.Uniform(bits=8), tw.Uniform(bits=12), tw.Uniform(bits=16)
@@ -107,14 +122,14 @@ def test_an_error_bound_is_kept_whatever_the_template_asked_for(template: str, n
     for name, x in tensors.items():
         decoded = tw.decode(message[name]).double()
         assert float((x - decoded).square().sum() / x.double().square().sum()) <= nmse
-        assert report.tensors[name].nmse <= nmse
+        assert report.tensors[name].nmse <= nmse * (1 + 1e-4)
 
 
 @given(finite((torch.float32,)), st.floats(-8, -0.1))
 def test_an_error_bound_holds_for_any_tensor(x: Tensor, exponent: float) -> None:
     policy: Policy = tw.ErrorBound(nmse=10.0**exponent, below=0, small=tw.Step(nmse=1e-9))
     _, _, report = tw.Compressor(policy, tw.NoFeedback()).compress({"x": x}, {})
-    assert report.tensors["x"].nmse <= 10.0**exponent
+    assert report.tensors["x"].nmse <= 10.0**exponent * (1 + 1e-4)
 
 
 @pytest.mark.parametrize("codec", ["TopK(0.1)", "Raw()", "Cast()"])

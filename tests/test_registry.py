@@ -24,6 +24,9 @@ COMPOSED = [
     "ErrorBound(nmse=0.1, codec=Uniform(block=128))",
     "Compressor(Fixed(Step()), ErrorFeedback(decay=0.9), Clip(norm=2.5, keep=False))",
     "Compressor(Fixed(Step()), NoFeedback(), Clip(value=1e-3))",
+    "WarmUp(TopK(density=0.001), densities=(0.5, 1/8), every=2, small=Planes(), below=10)",
+    "Compressor(WarmUp(TopK(0.001)), MomentumCorrection(momentum=0.5, nesterov=True, masking=False))",
+    "Compressor(Fixed(TopK(0.01)), MomentumCorrection(), Clip(norm=2.5, keep=False, workers=4, incoming=True))",
 ]
 
 
@@ -85,6 +88,12 @@ def test_positional_and_bare_names_are_understood() -> None:
         ("ErrorFeedback(decay=0)", "decay is 0"),
         ("Clip()", "expected one positive number"),
         ("Clip(value=1, norm=1)", "expected one positive number"),
+        ("Clip(norm=1, workers=0)", "workers is 0, expected an integer from 1"),
+        ("Clip(value=1, workers=2)", "workers=2 scales a norm"),
+        ("MomentumCorrection(momentum=1)", "momentum is 1, expected 0 <= momentum < 1"),
+        ("WarmUp(Step())", "has no density"),
+        ("WarmUp(TopK(0.1), densities=(0.5, 0))", "numbers above 0 and up to 1"),
+        ("WarmUp(TopK(0.1), every=0)", "every is 0, expected a number of rounds from 1"),
         ("__import__('os')", "unknown codec"),
         ("Raw().__class__", "neither a literal nor a known name"),
         ("Raw.__init__()", "not a plain name"),
@@ -147,6 +156,8 @@ def test_ids_and_tags_never_change() -> None:
     assert {id: cls.tag for id, cls in registry.codecs().items() if 0 < cls.tag < 128} == {
         "raw": 1, "cast": 2, "planes": 3, "uniform": 4, "step": 5, "symbols": 8, "zstd": 9, "indices": 16,
         "huffman": 17, "topk": 20, "randomk": 21, "threshold": 22, "sparse": 23, "lowrank": 24,
+        "sign": 25, "onebit": 26, "ternary": 27, "natural": 28,
+        "eden": 32, "nf4": 33, "ranges": 34, "qsgd": 35,
     }  # fmt: skip
 
 

@@ -101,6 +101,33 @@ def parse(text: str) -> Any:
     return _build(tree, text, 0)
 
 
+def with_density(name: str, density: float) -> Any:
+    """Return a named method with every density in it replaced: ``parse("hggtopk(density=0.05)")``.
+
+    Raises ValueError where the name is unknown, where the method has no density, and where it cannot have this one.
+    """
+    if name not in _METHODS:
+        raise ValueError(unknown("method", name, _METHODS))
+    method = parse(_METHODS[name])
+    varied = _with_density(method, density)
+    if varied is method:
+        raise ValueError(f"the method {name!r} has no density: it is {_METHODS[name]}")
+    return varied
+
+
+def _with_density(value: Any, density: float) -> Any:
+    """Return the same object where nothing in it has a density."""
+    if isinstance(value, tuple):
+        items = tuple(_with_density(item, density) for item in value)
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    new = {name: density if name == "density" else _with_density(old, density) for name, old in fields.items()}
+    changed = {name: item for name, item in new.items() if name == "density" or item is not fields[name]}
+    return dataclasses.replace(value, **changed) if changed else value
+
+
 def _build(node: ast.expr, text: str, depth: int) -> Any:
     if depth > _MAX_DEPTH:
         raise ValueError(f"{text!r} is nested more than {_MAX_DEPTH} deep")
@@ -155,6 +182,10 @@ def _call(node: ast.Call, text: str, depth: int) -> Any:
     if any(keyword.arg is None for keyword in node.keywords):
         raise ValueError(f"'**' is not possible in {text!r}")
     kwargs = {str(keyword.arg): _build(keyword.value, text, depth + 1) for keyword in node.keywords}
+    if node.func.id in _METHODS and not args and kwargs.keys() == {"density"}:
+        return with_density(node.func.id, kwargs["density"])
+    if node.func.id in _METHODS and node.func.id not in _CODECS:
+        raise ValueError(f"{text!r}: the method {node.func.id!r} takes density=..., and nothing else")
     return _construct(_lookup(node.func.id), args, kwargs, text)
 
 

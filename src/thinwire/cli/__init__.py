@@ -1,4 +1,4 @@
-"""The command line: `thinwire compare`, `federate`, `report`, `inspect` and `list`."""
+"""The command line: `thinwire compare`, `federate`, `report`, `bench`, `inspect` and `list`."""
 
 from __future__ import annotations
 

@@ -27,6 +27,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--clients", type=int, metavar="N", help=f"how many clients; {OF_TASK} (digits: 10)")
     deal = "how rows are dealt: iid, dirichlet(ALPHA), by-label(CLASSES) or by-size(SIGMA)"
     run.add_argument("--partition", metavar="RULE", help=f"{deal}; {OF_TASK} (digits: dirichlet(0.5))")
+    rows = "train on the first N rows only, to be quick; default: all"
+    run.add_argument("--rows", type=int, metavar="N", help=rows)
     run.add_argument("--rounds", type=int, metavar="N", help=f"how many rounds; {OF_TASK} (digits: 20)")
     share = "share of the clients that train in a round, above 0 to 1; default: 1.0"
     run.add_argument("--fraction-train", type=float, default=1.0, metavar="SHARE", help=share)
@@ -42,7 +44,7 @@ def run_config(options: argparse.Namespace, **more: Any) -> RunConfig:
     from thinwire.lab.config import RunConfig
 
     names = (
-        *("task", "data", "strategy", "clients", "partition", "rounds", "fraction_train"),
+        *("task", "data", "strategy", "clients", "partition", "rounds", "fraction_train", "rows"),
         *("local_epochs", "batch_size", "optimizer", "lr", "momentum"),
     )
     return RunConfig(**{name: getattr(options, name) for name in names}, **more)

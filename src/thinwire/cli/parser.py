@@ -5,17 +5,27 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NoReturn
 
 import thinwire
-from thinwire.cli import compare, federate, inspect, listing, report
+from thinwire.cli import bench, compare, federate, inspect, listing, report
 from thinwire.cli.bad_input import BadInput
 from thinwire.errors import unknown
 
-COMMANDS = {"compare": compare, "federate": federate, "report": report, "inspect": inspect, "list": listing}
+COMMANDS: dict[str, ModuleType] = {
+    "compare": compare,
+    "federate": federate,
+    "report": report,
+    "bench": bench,
+    "inspect": inspect,
+    "list": listing,
+}
+"""A command has options and an act; one with PARTS is a family of commands instead."""
 EPILOG = """examples:
   thinwire compare --out demo                   eight ways to send a model, three seeds each, and a report
   thinwire federate --uplink "TopK(0.01)"       one federated run, round by round
+  thinwire bench selectors                      speed and quality of every way to select, on this machine
   thinwire list methods                         what --uplink and --downlink may name
 
 `thinwire COMMAND --help` explains every option of a command."""
@@ -39,15 +49,23 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         prog="thinwire", description="One compression library for everything that training sends.", epilog=EPILOG
     )
     parser.add_argument("--version", action="version", version=f"thinwire {thinwire.__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
-    parsers = {}
-    for name, module in COMMANDS.items():
-        about = {"help": module.SUMMARY, "description": module.__doc__, "epilog": module.EPILOG}
-        parsers[name] = commands.add_parser(name, **about)
-        module.add_options(parsers[name])
-        parsers[name].set_defaults(act=module.act)
+    return parser, _add_commands(parser, COMMANDS)
+
+
+def _add_commands(parser: Parser, modules: dict[str, ModuleType], family: str = "") -> dict[str, Parser]:
+    """Add commands to a parser, which alone shows its help; return their parsers by full name."""
     parser.set_defaults(act=lambda _: _help(parser))
-    return parser, parsers
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
+    parsers: dict[str, Parser] = {}
+    for name, module in modules.items():
+        about = {"help": module.SUMMARY, "description": module.__doc__, "epilog": module.EPILOG}
+        added = parsers[family + name] = commands.add_parser(name, **about)
+        if parts := getattr(module, "PARTS", None):
+            parsers |= _add_commands(added, parts, f"{name} ")
+        else:
+            module.add_options(added)
+            added.set_defaults(act=module.act)
+    return parsers
 
 
 def _help(parser: Parser) -> int:
@@ -55,15 +73,25 @@ def _help(parser: Parser) -> int:
     return 0
 
 
+def _command(arguments: Sequence[str], parsers: dict[str, Parser]) -> str:
+    """Return the full name of the command that is asked for, empty if none is. Raises BadInput for one that is none."""
+    words = [word for word in arguments if not word.startswith("-")]
+    first = words[0] if words else ""
+    if first and first not in parsers:
+        raise BadInput(unknown("command", first, [name for name in parsers if " " not in name]))
+    parts = [name.partition(" ")[2] for name in parsers if name.startswith(f"{first} ")]
+    if parts and len(words) > 1 and words[1] not in parts:
+        raise BadInput(unknown(f"{first} command", words[1], parts))
+    return " ".join(words[:2]) if parts else first
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read a command line. Raises BadInput; SystemExit(0) after --help and --version."""
     parser, parsers = build()
-    first = next((word for word in arguments if not word.startswith("-")), "")
-    if first and first not in parsers:
-        raise BadInput(unknown("command", first, parsers))
+    command = _command(arguments, parsers)
     options, rest = parser.parse_known_args(arguments)
     if rest and rest[0].startswith("-"):
-        known = re.findall(r"--[\w-]+", parsers.get(first, parser).format_usage())
+        known = re.findall(r"--[\w-]+", parsers.get(command, parser).format_usage()) or ["--help"]
         raise BadInput(unknown("option", rest[0].partition("=")[0], known))
     if rest:
         raise BadInput(f"{rest[0]!r} is one argument too many; quote texts with blanks, as in --uplink 'TopK(0.1)'")

@@ -3,24 +3,61 @@
 from thinwire.codecs.entropy import Symbols, Zstd
 from thinwire.codecs.huffman import Huffman
 from thinwire.codecs.integers import Indices
+from thinwire.codecs.levels import NF4, Ranges
 from thinwire.codecs.lowrank import LowRank
+from thinwire.codecs.natural import Natural
+from thinwire.codecs.qsgd import Qsgd
 from thinwire.codecs.quantize import Step, Uniform
 from thinwire.codecs.raw import Cast, Planes, Raw
+from thinwire.codecs.rotate import Eden
+from thinwire.codecs.signs import OneBit, Sign
 from thinwire.codecs.smallest import Smallest
-from thinwire.codecs.sparse import RandomK, Sparse, Threshold, TopK
+from thinwire.codecs.sparse import (
+    AdaComp,
+    ChunkTopK,
+    DGCSampling,
+    Gaussian,
+    HggTopK,
+    MSTopK,
+    RandomK,
+    RedSync,
+    ReusedThreshold,
+    SIDCo,
+    Sparse,
+    Threshold,
+    TopK,
+)
+from thinwire.codecs.ternary import Ternary
 
 __all__ = [
+    "NF4",
+    "AdaComp",
     "Cast",
+    "ChunkTopK",
+    "DGCSampling",
+    "Eden",
+    "Gaussian",
+    "HggTopK",
     "Huffman",
     "Indices",
     "LowRank",
+    "MSTopK",
+    "Natural",
+    "OneBit",
     "Planes",
+    "Qsgd",
     "RandomK",
+    "Ranges",
     "Raw",
+    "RedSync",
+    "ReusedThreshold",
+    "SIDCo",
+    "Sign",
     "Smallest",
     "Sparse",
     "Step",
     "Symbols",
+    "Ternary",
     "Threshold",
     "TopK",
     "Uniform",

@@ -8,25 +8,26 @@ from torch import Tensor
 
 from thinwire.errors import WireError
 
-_ESCAPE = 255
+ESCAPE = 255
 
 
 def encoded_bytes(gaps: NDArray[np.int64]) -> int:
     """Return how many bytes ``encode`` makes."""
-    return int((gaps // _ESCAPE).sum()) + gaps.size
+    return int((gaps // ESCAPE).sum()) + gaps.size
 
 
 def encode(gaps: NDArray[np.int64]) -> bytes:
     """Return gaps (1-D, from 0) as bytes. A gap is the number of indices skipped since the one before."""
-    out = np.full(encoded_bytes(gaps), _ESCAPE, np.uint8)
-    out[np.cumsum(gaps // _ESCAPE + 1) - 1] = gaps % _ESCAPE
+    escapes = gaps // ESCAPE
+    out = np.full(encoded_bytes(gaps), ESCAPE, np.uint8)
+    out[np.cumsum(escapes + 1) - 1] = gaps - ESCAPE * escapes
     return out.tobytes()
 
 
 def decode(data: bytes, most: int) -> NDArray[np.int64]:
     """Return the strictly ascending int64 indices, at most ``most`` of them, or raise WireError."""
     steps = np.frombuffer(data, np.uint8)
-    last = steps != _ESCAPE
+    last = steps != ESCAPE
     # Counted first: the places of a hostile stream's gaps would take eight bytes each.
     if (found := np.count_nonzero(last)) > most:
         raise WireError(f"gaps: the stream holds {found} indices, expected at most {most}")
@@ -36,7 +37,7 @@ def decode(data: bytes, most: int) -> NDArray[np.int64]:
     indices = np.cumsum(steps[ends], dtype=np.int64)
     order = np.arange(ends.size)
     ends -= order
-    ends *= _ESCAPE
+    ends *= ESCAPE
     indices += ends
     indices += order
     return indices
@@ -44,8 +45,10 @@ def decode(data: bytes, most: int) -> NDArray[np.int64]:
 
 def between(indices: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the gaps of strictly ascending indices (1-D, from 0)."""
-    gaps = indices.astype(np.int64)
-    gaps[1:] -= indices[:-1] + 1
+    gaps = np.empty(indices.shape, np.int64)
+    gaps[:1] = indices[:1]
+    np.subtract(indices[1:], indices[:-1], out=gaps[1:])
+    gaps[1:] -= 1
     return gaps
 
 

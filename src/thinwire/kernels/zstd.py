@@ -18,17 +18,23 @@ else:
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _WINDOW_LOG = 23
+_NO_REPEATS: dict[int, int] = {zstd.CompressionParameter.min_match: 7, zstd.CompressionParameter.hash_log: 6}
 _DECODER: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
 
 
-def compress(data: bytes | np.ndarray, level: int = 1) -> bytes:
-    """Return ``data`` as one zstd frame, no magic. Level 1 beats higher ones on packed symbols (docs/methods.md)."""
+def compress(data: bytes | np.ndarray, level: int = 1, repeats: bool = True) -> bytes:
+    """Return ``data`` as one zstd frame, no magic. Level 1 beats higher ones on packed symbols (docs/methods.md).
+
+    Without ``repeats`` next to none are looked for: on random bytes, Huffman codes alone are smaller and faster.
+    """
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: level,
         zstd.CompressionParameter.content_size_flag: 0,
         zstd.CompressionParameter.checksum_flag: 0,
         zstd.CompressionParameter.window_log: 20,
     }
+    if not repeats:
+        options |= _NO_REPEATS
     raw = data.tobytes() if isinstance(data, np.ndarray) else data
     return bytes(zstd.compress(raw, options=options))[len(_MAGIC) :]
 

@@ -23,7 +23,8 @@ class RunConfig:
     """One federated run. A setting that is None takes the task's own value.
 
     ``uplink`` and ``downlink`` are texts as ``CompressedGrid`` takes them; both None or empty is stock Flower without
-    thinwire, and where only one is, that direction sends dense frames (``none``). Raises ValueError, naming what was
+    thinwire, and where only one is, that direction sends dense frames (``none``). ``rows`` are the first ones to train
+    on, all if None. Raises ValueError, naming what was
     given and what is possible, on anything that cannot be read or is out of range.
     """
 
@@ -40,6 +41,7 @@ class RunConfig:
     momentum: float | None = None
     optimizer: str | None = None
     fraction_train: float = 1.0
+    rows: int | None = None
     seed: int = 0
     data: Path | None = None
 
@@ -49,6 +51,8 @@ class RunConfig:
         compressor(self.uplink or "none", "up"), compressor(self.downlink or "none", "down")
         if not 0 < self.fraction_train <= 1:
             raise ValueError(f"fraction_train is {self.fraction_train!r}, expected more than 0 and at most 1")
+        if self.rows is not None and self.rows < 1:
+            raise ValueError(f"rows is {self.rows!r}, expected 1 or more")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed!r}, expected 0 to 2**32 - 1")
 
@@ -78,6 +82,7 @@ class RunConfig:
         momentum = f", momentum={training.momentum:g}" if training.optimizer == "SGD" else ""
         return {
             "task": self.task,
+            **({} if self.rows is None else {"rows": self.rows}),
             "clients": training.clients,
             "partition": str(partition(training.partition)),
             "strategy": self.strategy,

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def prepare(config: RunConfig) -> Prepared:
     Raises DataNotFound where files lack, ValueError for damaged files and for rows that cannot be dealt like that.
     """
     data, training = _load(config.task, data_dir(config.data)), config.training
+    data = replace(data, train=tuple(column[: config.rows] for column in data.train))
     return Prepared(data, partition(training.partition)(data.train[-1], training.clients, config.seed))
 
 

@@ -175,7 +175,9 @@ def unbiased(codec: Codec, domain: Domain) -> None:
         x = suited(domain, (8, 8), seed=9)
         draws = torch.stack([decode(encode_parts(codec, x, seed, {})[0]).double() for seed in range(_DRAWS)])
         error = (draws.mean(0) - x.double()).abs()
-        allowed = 6 * draws.std(0) / _DRAWS**0.5 + 1e-7 * x.abs().max()
+        # An element that is kept once in thousands of draws is zero in all of these, and tells nothing of its variance.
+        rare = 10 * draws.abs().max() / _DRAWS * (draws == 0).all(0)
+        allowed = 6 * draws.std(0) / _DRAWS**0.5 + rare + 1e-7 * x.abs().max()
         _require(bool((error <= allowed).all()), f"the mean of {_DRAWS} draws is off by up to {float(error.max()):.3g}")
 
 

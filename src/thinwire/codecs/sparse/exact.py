@@ -31,6 +31,10 @@ class TopK(Sparsifier, id="topk", tag=20):
         """Select without sorting; see ``kernels.select``."""
         return select.largest(flat, kept_count(self.density, flat.numel())), {}
 
+    def accumulate(self, residual: Tensor, flat: Tensor, seed: int, history: State) -> tuple[Tensor, State]:
+        """Add and select in one sweep."""
+        return select.accumulate_largest(residual, flat, kept_count(self.density, flat.numel())), {}
+
 
 @dataclass(frozen=True)
 class Threshold(Sparsifier, id="threshold", tag=22):

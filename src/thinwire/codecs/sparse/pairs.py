@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thinwire.codec import Codec, Encoded, Spec, State, decode
+from thinwire.codec import Codec, Encoded, Spec, State
 from thinwire.errors import WireError
+from thinwire.kernels import fresh
 from thinwire.kernels.gaps import ascending
 from thinwire.registry import child
 
@@ -34,6 +35,13 @@ class Sparsifier(Codec):
         (empty at first), and may be wrong: it may make the selection faster, never invalid.
         """
 
+    def accumulate(self, residual: Tensor, flat: Tensor, seed: int, history: State) -> tuple[Tensor, State]:
+        """Add ``flat`` to ``residual`` in place (it is the caller's to change) and select from the sum.
+
+        Both are 1-D, contiguous and finite. Error feedback's two steps in one, for rules that can do them in one sweep.
+        """
+        return self.select(residual.add_(flat), seed, history)
+
     def decoder(self) -> Codec:
         """Return the ``Sparse`` that decodes what this rule encoded."""
         return Sparse(values=self.values, indices=self.indices)
@@ -54,14 +62,13 @@ class Sparsifier(Codec):
 
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         """Return the dense tensor, zero but for the values."""
-        out = torch.zeros(spec.numel, dtype=spec.dtype)
+        out = fresh.zeros((spec.numel,), spec.dtype)
         out[ascending(parts["indices"], spec.numel, self.id)] = parts["values"]
         return out.reshape(spec.shape)
 
-    def subtract_(self, target: Tensor, encoded: Encoded) -> None:
-        """Subtract in k operations. ``target`` must be contiguous."""
-        parts = {name: decode(part) if isinstance(part, Encoded) else part for name, part in encoded.parts.items()}
-        target.view(-1)[parts["indices"]] -= parts["values"].to(target.dtype)
+    def nonzeros(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
+        """Return what was selected."""
+        return encoded.known_part("indices"), encoded.known_part("values")
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from thinwire.codec import Codec, Spec, State
+from thinwire.codec import Codec, Encoded, Spec, State
 from thinwire.codecs.sparse.pairs import check_density, kept, kept_count
+from thinwire.kernels import fresh
 from thinwire.kernels.narrow import saturate
 from thinwire.kernels.permutation import random_subset
 from thinwire.registry import child
@@ -54,9 +54,13 @@ class RandomK(Codec, id="randomk", tag=21):
 
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         """Return the dense tensor, zero but for the values."""
-        out = torch.zeros(spec.numel, dtype=spec.dtype)
+        out = fresh.zeros((spec.numel,), spec.dtype)
         out[random_subset(spec.numel, parts["values"].numel(), seed)] = parts["values"]
         return out.reshape(spec.shape)
+
+    def nonzeros(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
+        """Return what the seed chose."""
+        return random_subset(encoded.spec.numel, encoded.size, encoded.seed), encoded.known_part("values")
 
 
 def _times(x: Tensor, factor: float) -> Tensor:

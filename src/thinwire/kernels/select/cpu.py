@@ -1,21 +1,14 @@
 """Selection on one CPU core at memory speed. The loops release the GIL, so tensors can run side by side.
 
-    guess  -> a bound that the k-th magnitude very likely exceeds by little: of the last step, or from a sample
+    guess  -> a bound that the k-th magnitude very likely exceeds by little, from a sample
     sweep  -> one pass: (add,) compare 64 magnitudes at a time, keep places and magnitudes from the bound up
     refine -> the exact k-th magnitude among those few by histograms of their bits; ties by place
 
-Guesses are checked, never trusted: a bound that leaves fewer than k, or more than there is room for, costs another
-sweep, and where none holds, histograms of the whole tensor decide. Floats are compared as integers: without their sign,
-bit patterns are in order of magnitude.
+The guess is checked, never trusted: where it leaves fewer than k, or more than there is room for, histograms of the
+whole tensor decide. Floats are compared by their bit patterns.
 """
 
 from __future__ import annotations
-
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,136 +16,92 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thinwire.kernels.select import loops
-from thinwire.kernels.select.lanes import LANES
-
-_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-_LEAST_SAMPLE = 1024
-_SIGMAS = 4
-_SLACK = 0.97
-
-Bits = NDArray[Any]
+from thinwire.kernels.select.guess import Guess, guess_of
+from thinwire.kernels.select.patterns import Bits, bits_of, bound_of, infinity_of, mask_of
 
 
-def largest(x: Tensor, k: int, hint: float | None = None) -> Tensor:
+def largest(x: Tensor, k: int) -> Tensor:
     """Equal ``reference.largest``."""
-    return _largest(x, None, k, hint)
+    return _largest(x, None, k)
 
 
-def accumulate_largest(residual: Tensor, x: Tensor, k: int, hint: float | None = None) -> Tensor:
+def accumulate_largest(residual: Tensor, x: Tensor, k: int) -> Tensor:
     """Equal ``reference.accumulate_largest``."""
     if residual.dtype == x.dtype and x.itemsize >= 4:
-        return _largest(residual, x, k, hint)
-    return _largest(residual.add_(x), None, k, hint)
+        return _largest(residual, x, k)
+    return _largest(residual.add_(x), None, k)
 
 
 def at_least(x: Tensor, threshold: float) -> Tensor:
     """Equal ``reference.at_least``. Counts first, so that it allocates no more than it returns."""
-    bits, bound = _bits(x), _bound(threshold, x.dtype)
-    places = np.empty(loops.count(bits, bound, _mask(bits)), np.int64)
-    loops.sweep(bits, bound, _mask(bits), places, np.empty(places.size, bits.dtype))
+    bits, bound = bits_of(x), bound_of(threshold, x.dtype)
+    places = np.empty(loops.count(bits, bound, mask_of(bits)), np.int64)
+    loops.sweep(bits, bound, mask_of(bits), places, np.empty(places.size, bits.dtype))
     return torch.from_numpy(places)
 
 
 def count_at_least(x: Tensor, threshold: float) -> int:
     """Equal ``reference.count_at_least``."""
-    bits = _bits(x)
-    return int(loops.count(bits, _bound(threshold, x.dtype), _mask(bits)))
+    bits = bits_of(x)
+    return int(loops.count(bits, bound_of(threshold, x.dtype), mask_of(bits)))
 
 
 def take_out(x: Tensor, indices: Tensor) -> Tensor:
     """Equal ``reference.take_out``."""
-    bits = _bits(x)
+    bits = bits_of(x)
     out = np.empty(len(indices), bits.dtype)
     loops.take_out(bits, indices.numpy(), out)
     return torch.from_numpy(out).view(x.dtype)
 
 
-@dataclass(frozen=True)
-class _Guess:
-    """A magnitude that the k-th exceeds, one that it hardly does, and for how many elements to make room."""
-
-    low: int
-    high: int
-    room: int
+def _largest(x: Tensor, added: Tensor | None, k: int) -> Tensor:
+    """Return the indices of the k largest of ``x``, to which ``added`` is added in place if given."""
+    found = gather(x, added, k)
+    return refine(*found, k, x.dtype) if found else _by_histograms(x, k)
 
 
-def _largest(x: Tensor, added: Tensor | None, k: int, hint: float | None) -> Tensor:
-    """Return the indices of the k largest of ``x``, to which the first sweep adds ``added`` if given."""
-    for guess in _guesses(x, added, k, hint):
-        places, magnitudes = np.empty(guess.room, np.int64), np.empty(guess.room, _bits(x).dtype)
-        found = _sweep(x, added, guess.low, places, magnitudes)
-        added = None
-        if found >= k:
-            return _refined(places[:found], magnitudes[:found], guess, k, _infinity(x.dtype))
-    return _by_histograms(x if added is None else x.add_(added), k)
+def gather(x: Tensor, added: Tensor | None, k: int) -> tuple[NDArray[np.int64], Bits, Guess] | None:
+    """Return places and magnitudes of k elements or some more, the largest; None where the guess did not hold.
 
-
-def _guesses(x: Tensor, added: Tensor | None, k: int, hint: float | None) -> Iterator[_Guess]:
-    """Yield guesses, the next one only if the one before did not hold."""
-    if hint is not None and k:
-        low, high = (int(_bound(max(hint, 0.0) * factor, x.dtype)) for factor in (_SLACK, 1 / _SLACK))
-        yield _Guess(low, high, k + k // 4 + x.numel() // 512 + LANES)
-        added = None
-    # Larger samples cost more, smaller ones leave more to refine and to make room for: near the least of both.
-    count = max(_LEAST_SAMPLE, 2 * int((x.numel() * k) ** (1 / 3)))
-    expected = k * count / max(x.numel(), 1)
-    margin = _SIGMAS * math.sqrt(expected) + _SIGMAS
-    if k and 2 * count <= x.numel() and expected + margin < count / 2:
-        sample = _sample(x, added, count)
-        ranks = (expected + margin, max(expected - margin, 1))
-        low, high = (loops.kth(sample, _mask(sample), _infinity(x.dtype), 0, 0, math.ceil(rank))[0] for rank in ranks)
-        yield _Guess(max(low, 1), max(high, 1), math.ceil((expected + 2 * margin) * x.numel() / count))
-
-
-def _sample(x: Tensor, added: Tensor | None, count: int) -> Bits:
-    places = loops.sample_places(x.numel(), count)
-    if added is None:
-        chosen: Bits = _bits(x)[places]
-        return chosen
-    return _bits(torch.from_numpy(x.numpy()[places] + added.numpy()[places]))
+    ``added``, if given, is added to ``x`` in place in any case.
+    """
+    guess = guess_of(x, added, k)
+    if guess is None:
+        x = x if added is None else x.add_(added)
+        return None
+    places, magnitudes = np.empty(guess.room, np.int64), np.empty(guess.room, bits_of(x).dtype)
+    found = _sweep(x, added, guess.low, places, magnitudes)
+    return (places[:found], magnitudes[:found], guess) if found >= k else None
 
 
 def _sweep(x: Tensor, added: Tensor | None, low: int, places: NDArray[np.int64], magnitudes: Bits) -> int:
-    bits = _bits(x)
+    bits = bits_of(x)
     bound = bits.dtype.type(low)
     if added is None:
-        return int(loops.sweep(bits, bound, _mask(bits), places, magnitudes))
-    return int(loops.sweep_sum(added.numpy(), x.numpy(), bits, bound, _mask(bits), places, magnitudes))
+        return int(loops.sweep(bits, bound, mask_of(bits), places, magnitudes))
+    return int(loops.sweep_sum(added.numpy(), x.numpy(), bits, bound, mask_of(bits), places, magnitudes))
 
 
-def _refined(places: NDArray[np.int64], magnitudes: Bits, guess: _Guess, k: int, infinity: int) -> Tensor:
-    kth, ties = loops.kth(magnitudes, _mask(magnitudes), infinity, guess.low, guess.high, k)
+def refine(places: NDArray[np.int64], magnitudes: Bits, guess: Guess, k: int, dtype: torch.dtype) -> Tensor:
+    """Return the places of the k largest, moved to the front in place; the guess bounds where the k-th is."""
+    infinity = infinity_of(dtype)
+    kth, ties = loops.kth(magnitudes, mask_of(magnitudes), infinity, guess.low, guess.high, k)
     loops.keep(places, magnitudes, infinity, kth, ties)
     # The places beyond k stay allocated with the result: a fraction of it, and no copy.
     return torch.from_numpy(places[:k])
 
 
+def front(places: NDArray[np.int64], magnitudes: Tensor, threshold: float) -> NDArray[np.int64]:
+    """Move the places of all from the threshold up to the front, in place."""
+    infinity, bound = infinity_of(magnitudes.dtype), int(bound_of(threshold, magnitudes.dtype))
+    loops.keep(places, bits_of(magnitudes), infinity, bound - 1, 0)
+    return places
+
+
 def _by_histograms(x: Tensor, k: int) -> Tensor:
     if k in (0, x.numel()):
         return torch.arange(k)
-    bits, infinity, places = _bits(x), _infinity(x.dtype), np.empty(k, np.int64)
-    kth, ties = loops.kth(bits, _mask(bits), infinity, 0, infinity, k)
-    loops.choose(bits, _mask(bits), infinity, kth, ties, places)
+    bits, infinity, places = bits_of(x), infinity_of(x.dtype), np.empty(k, np.int64)
+    kth, ties = loops.kth(bits, mask_of(bits), infinity, 0, infinity, k)
+    loops.choose(bits, mask_of(bits), infinity, kth, ties, places)
     return torch.from_numpy(places)
-
-
-def _bits(x: Tensor) -> Bits:
-    return x.detach().view(_INTEGERS[x.itemsize]).numpy()
-
-
-def _mask(bits: Bits) -> Any:
-    """Return all bits but the sign, as a scalar of the same dtype."""
-    return bits.dtype.type(np.iinfo(bits.dtype).max)
-
-
-@cache
-def _infinity(dtype: torch.dtype) -> int:
-    """Return infinity's bit pattern. NaN's are larger and count as that."""
-    return int(_bits(torch.tensor([torch.inf], dtype=dtype))[0])
-
-
-def _bound(threshold: float, dtype: torch.dtype) -> Any:
-    """Return the bit pattern, a scalar of the integer dtype, of the smallest magnitude of at least ``threshold``."""
-    nearest = torch.tensor([max(threshold, 0.0)], dtype=torch.float64).to(dtype)
-    pattern = _bits(nearest)
-    return pattern[0] + pattern.dtype.type(float(nearest) < threshold)

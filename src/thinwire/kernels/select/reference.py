@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def largest(x: Tensor, k: int, hint: float | None = None) -> Tensor:
+def largest(x: Tensor, k: int) -> Tensor:
     """Return the indices (int64, ascending) of all above the k-th magnitude, and of the first of those equal to it."""
     if k == 0:
         return torch.zeros(0, dtype=torch.int64, device=x.device)
@@ -18,7 +18,7 @@ def largest(x: Tensor, k: int, hint: float | None = None) -> Tensor:
     return chosen.nonzero().view(-1)
 
 
-def accumulate_largest(residual: Tensor, x: Tensor, k: int, hint: float | None = None) -> Tensor:
+def accumulate_largest(residual: Tensor, x: Tensor, k: int) -> Tensor:
     """Add, then select."""
     return largest(residual.add_(x), k)
 

@@ -1,4 +1,4 @@
-"""Tasks of the lab by name: digits, fashion-mnist, mnist, adult, avazu."""
+"""Tasks of the lab by name: digits, fashion-mnist, fashion-mnist-mlp, mnist, adult, avazu."""
 
 from __future__ import annotations
 

@@ -1,0 +1,140 @@
+"""A compressor: policy and feedback for one direction of one link. State goes in and comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from thinwire.codec import Codec, Encoded, Message, State, decode, derive_seed, encode_with_history, forget, specs
+from thinwire.compressor.clip import Clip
+from thinwire.compressor.report import Report, TensorReport
+from thinwire.errors import NonFiniteError
+from thinwire.feedback import Feedback
+from thinwire.kernels.distortion import energy, is_zero
+from thinwire.kernels.narrow import saturate
+from thinwire.policy import Policy, Signals
+from thinwire.registry import child, register
+
+Tensors = dict[str, Tensor]
+
+
+@register
+@dataclass(frozen=True)
+class Compressor:
+    """One direction of one link: ``policy`` chooses codecs, ``feedback`` keeps what was not sent; ``clip`` if given."""
+
+    policy: Policy
+    feedback: Feedback = child("ErrorFeedback()")
+    clip: Clip | None = None
+
+    def compress(
+        self, tensors: Mapping[str, Tensor], state: State, signals: Signals | None = None, seed: int = 0
+    ) -> tuple[Message, State, Report]:
+        """Return the message, the new state and what it cost. Neither ``tensors`` nor ``state`` is changed.
+
+        State keys are ``residual/<name>``, others that the feedback keeps, such as ``velocity/<name>``, and
+        ``history/<name>/<key>``. Commit the new state once the message arrived; keep the old one if it did not.
+        Raises NonFiniteError naming the tensor.
+        """
+        signals = signals or Signals()
+        plan = self.policy.plan(specs(tensors), signals)
+        targets, pending, cut = self._targets({name: x.detach() for name, x in tensors.items()}, state)
+        histories = _histories(state)
+        message: Message = {}
+        new_state: State = {}
+        reports: dict[str, TensorReport] = {}
+        for name, x in tensors.items():
+            target, tensor_seed = targets[name], derive_seed(seed, f"{signals.round}/{name}")
+            squares = energy(target) if x.dtype.is_floating_point else 0.0
+            sent, history = _encode(name, plan[name], target, x.dtype, tensor_seed, histories.get(name, {}), squares)
+            left = _left(target, sent, history)
+            reports[name] = _report(sent, squares, left)
+            kept = self._kept(left, cut.get(name), pending.get(name), sent)
+            message[name] = forget(sent)
+            new_state |= {f"{key}/{name}": value for key, value in kept.items() if not is_zero(value)}
+            new_state |= {f"history/{name}/{key}": value for key, value in history.items()}
+        return message, new_state, Report(reports)
+
+    def decompress(self, message: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Return name -> decoded tensor. Needs neither policy nor state. Raises WireError."""
+        return {name: decode(encoded) for name, encoded in message.items()}
+
+    def _targets(self, tensors: Tensors, state: State) -> tuple[Tensors, dict[str, State], Tensors]:
+        """Return what should be sent, what else feedback keeps of each float tensor, and what clipping cut off."""
+        given, cut = self._clipped(tensors, incoming=True)
+        targets, pending = dict(given), {}
+        for name, x in given.items():
+            if x.dtype.is_floating_point:
+                targets[name], pending[name] = self.feedback.target(x, self._kept_of(name, x, state))
+        sendable, more = self._clipped(targets, incoming=False)
+        return sendable, pending, cut | more
+
+    def _clipped(self, tensors: Tensors, incoming: bool) -> tuple[Tensors, Tensors]:
+        if self.clip is None or self.clip.incoming != incoming:
+            return tensors, {}
+        clipped = self.clip.apply(tensors)
+        changed = {name: x for name, x in tensors.items() if clipped[name] is not x} if self.clip.keep else {}
+        return clipped, {name: x - clipped[name] for name, x in changed.items()}
+
+    def _kept_of(self, name: str, x: Tensor, state: State) -> State:
+        kept = {key: state[f"{key}/{name}"] for key in self.feedback.keeps if f"{key}/{name}" in state}
+        for key, value in kept.items():
+            if value.shape != x.shape:
+                raise ValueError(f"the {key} of {name!r} is {tuple(value.shape)}, the tensor {tuple(x.shape)}")
+        return kept
+
+    def _kept(self, left: Tensor | None, cut: Tensor | None, pending: State | None, sent: Encoded) -> State:
+        if pending is None:
+            return {}
+        if cut is not None:
+            left = cut if left is None else left.add_(cut)
+        return self.feedback.keep(left, pending, sent)
+
+
+def _encode(
+    name: str, codec: Codec, target: Tensor, dtype: torch.dtype, seed: int, history: State, squares: float
+) -> tuple[Encoded, State]:
+    x = saturate(target, dtype) if dtype.is_floating_point else target
+    try:
+        return encode_with_history(codec, x, seed, history, squares if x is target else None)
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{name}: {error}") from None
+
+
+def _left(target: Tensor, sent: Encoded, history: State) -> Tensor | None:
+    """Return what was not sent, in the target's own memory; None where everything was.
+
+    That is so for integers, and for floats losslessly coded in the dtype of the target.
+    """
+    if not target.dtype.is_floating_point or (sent.codec.lossless and sent.spec.dtype == target.dtype):
+        return None
+    # A part may be a view of the target: what is to be sent or remembered must not change.
+    left = (
+        target.clone() if _share_memory(target, [*sent.leaves(), *sent.known.values(), *history.values()]) else target
+    )
+    sent.codec.subtract_(left, sent)
+    # A lossless codec sends NaN and infinity as they are; their difference is NaN, and must not haunt later rounds.
+    return left.nan_to_num_(0.0, 0.0, 0.0) if sent.codec.lossless else left
+
+
+def _share_memory(x: Tensor, others: Iterable[Tensor]) -> bool:
+    own = x.untyped_storage().data_ptr()
+    return any(other.untyped_storage().data_ptr() == own for other in others)
+
+
+def _report(sent: Encoded, squares: float, left: Tensor | None) -> TensorReport:
+    error = 0.0 if left is None else energy(left)
+    return TensorReport(str(sent.codec), sent.payload_bytes, sent.spec.nbytes, error, squares)
+
+
+def _histories(state: State) -> dict[str, State]:
+    """Return tensor name -> its history. Names may hold slashes, the keys of a history may not."""
+    histories: dict[str, State] = {}
+    for key, value in state.items():
+        owner, _, last = key.rpartition("/")
+        if owner.startswith("history/"):
+            histories.setdefault(owner.removeprefix("history/"), {})[last] = value
+    return histories
