@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from thinwire.lab.compare import Event, compare, plans, remaining
@@ -21,15 +22,15 @@ COMPENSATED = ("topk", "gaussian", "randomkec", "dgcsampling", "redsync", "redsy
 PLAIN = ("topk2", "gaussian2", "randomk")
 
 
-def pairings() -> list[Pairing]:
-    """Return dense and every method."""
-    names = (*COMPENSATED, *PLAIN)
+def pairings(names: Sequence[str]) -> list[Pairing]:
+    """Return dense and the methods."""
     return [Pairing(BASELINE, "uncompressed: stock Flower"), *(Pairing(name, name, name, "none") for name in names)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="digits")
+    parser.add_argument("--methods", default=",".join((*COMPENSATED, *PLAIN)))
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--rows", type=int, help="train on the first N rows only")
     parser.add_argument("--lr", type=float)
@@ -39,7 +40,7 @@ def main() -> None:
     args = parser.parse_args()
     data = os.environ.get("THINWIRE_DATA")
     base = RunConfig(task=args.task, rounds=args.rounds, rows=args.rows, lr=args.lr, data=Path(data) if data else None)
-    todo = remaining(plans(pairings(), base, range(args.seeds)), args.out)
+    todo = remaining(plans(pairings(args.methods.split(",")), base, range(args.seeds)), args.out)
 
     def show(event: Event) -> None:
         if event.kind in ("finished", "failed"):

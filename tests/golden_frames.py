@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from frames import (
     AFFINE8,
+    ANS,
     EDEN,
     INDICES,
     LOWRANK,
@@ -117,7 +118,7 @@ INTEGER_NAMES = {
     "int8": torch.int8,
     "uint8": torch.uint8,
 }
-SYMBOLS = {"symbols": "Symbols()", "huffman": "Huffman()"}
+SYMBOLS = {"symbols": "Symbols()", "huffman": "Huffman()", "ans": "Ans()"}
 
 
 def good() -> Iterator[tuple[str, bytes]]:
@@ -134,11 +135,31 @@ def good() -> Iterator[tuple[str, bytes]]:
     for name, text in SYMBOLS.items():
         for kind, x in symbols().items():
             yield f"{name}-{kind}", one(text, x)
+    for kind, x in ordered().items():
+        yield f"ans-{kind}", one("Ans()", x)
     for coder in ("smallest", "gaps", "rice", "bitmap", "local12", "split", "runs"):
         yield f"indices-{coder}", one(f"Indices(coder={coder!r})", torch.tensor([0, 1, 5, 300, 301, 70_000]))
     yield "indices-bits", one("Indices(coder='bitmap')", torch.tensor([0, 1, 5, 300, 301, 700]))
     yield "indices-chunks", indices_frame(choice.smallest(np.cumsum(SHIFTING), 12), len(SHIFTING))
     yield "message", whole()
+
+
+def ordered() -> dict[str, Tensor]:
+    """Return int32 tensors whose rows and columns differ, so that `Ans` models them in every way it can."""
+    draw = torch.Generator().manual_seed(8)
+    normal = torch.randn((40, 60), generator=draw)
+    scales = torch.exp(torch.randn(40, 1, generator=draw) + torch.randn(60, generator=draw))
+    signs = torch.randn(40, 1, generator=draw).sign() * torch.randn(60, generator=draw).sign()
+    deep = torch.randn((6, 24, 3, 3), generator=draw) * torch.exp(2 * torch.randn((1, 24, 1, 1), generator=draw))
+    return {
+        "classes": (normal * scales * 0.3).round().int(),
+        "dead": (normal * scales * (torch.arange(60) % 3 > 0) * (torch.arange(40) > 9)[:, None] * 0.3).round().int(),
+        "signs": (normal.abs() * signs * 0.7).round().int(),
+        "swapped": (deep * 0.2).round().int(),
+        "folded": torch.tensor([-3, -2, -2, -2, 0, 1, 1, 1, 5, 5])[torch.randint(10, (40, 60), generator=draw)].int(),
+        "four-lanes": (torch.randn(6000, generator=draw) * 0.35).round().int(),
+        "lines": (torch.randn(20_000, generator=draw) * (torch.arange(20_000) > 18_000) * 0.7).round().int(),
+    }
 
 
 def symbols() -> dict[str, Tensor]:
@@ -211,6 +232,9 @@ def bad() -> Iterator[tuple[str, bytes, str]]:
         yield f"indices-{name}", frame(TOPK + RAW * 2, b"\0\2", body, inline=True), "not strictly ascending"
     for name, (stream, count, words) in hostile_indices().items():
         yield f"indices-{name}", indices_frame(stream, count), words
+    for name, (stream, words) in hostile_ans().items():
+        packed, three = b"\0" + varint(len(stream)), Spec((3,), torch.int32)
+        yield f"ans-{name}", frame(ANS, packed, stream, three, inline=True), words
     for name, scale in {"nan": torch.nan, "negative": -1.0, "infinite": torch.inf}.items():
         yield f"scale-{name}", frame(AFFINE8, b"\0", bytes(10) + f32(scale, 0.0), inline=True), "a scale is"
         yield f"step-{name}", frame(STEP + RAW * 2, b"\0\0", bytes(40) + f32(scale), inline=True), "the step is"
@@ -266,6 +290,24 @@ def hostile_levels() -> dict[str, tuple[bytes, bytes, bytes, str]]:
         "ranges-of-three": (b"\x22\3\3" + RAW, b"\0", b"", "splits is 3"),
         "ranges-of-17-bits": (b"\x22\x10\2" + RAW, b"\0", b"", "17 bits"),
         "qsgd-scale-nan": (QSGD, b"\0", bytes(40) + f32(torch.nan), "a scale is negative, NaN or infinite"),
+    }
+
+
+def hostile_ans() -> dict[str, tuple[bytes, str]]:
+    """Return name -> stream and refusal; the head is that of one table that knows nothing but zero."""
+    head, state = b"\2\x08\1\0", b"\0\0\1\0"
+    return {
+        "mode": (b"\x09" + head[1:] + state, "mode 09"),
+        "swapped-vector": (b"\3" + head[1:] + state, "1 dimensions"),
+        "direct": (b"\2\x0d\1\0" + state, "9 bits of direct magnitudes"),
+        "cut-short": (head[:2], "the head is cut short"),
+        "head-padding": (head[:3] + b"\x80" + state, "padding of the head"),
+        "state-missing": (head + state[:3], "a block of 3 bytes"),
+        "state-too-small": (head + bytes(4), "a state is too small"),
+        "state-of-another": (head + b"\1\0\1\0", "does not end where its encoder began"),
+        "word-left": (head + state + b"\0\0", "does not end where its encoder began"),
+        "zeros-and-more": (b"\0\0", "2 bytes for 3 zeros"),
+        "chunk-mode": (b"\1\7", "unknown mode 7"),
     }
 
 

@@ -16,7 +16,7 @@ SOURCE = Path(thinwire.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 PUBLIC = [
-    "AdaComp", "ByVolume", "Cast", "ChunkTopK", "Clip", "Codec", "Compressor", "DGCSampling", "Eden", "Encoded",
+    "AdaComp", "Ans", "ByVolume", "Cast", "ChunkTopK", "Clip", "Codec", "Compressor", "DGCSampling", "Eden", "Encoded",
     "ErrorBound", "ErrorFeedback", "Fixed", "Gaussian", "HggTopK", "Huffman", "Indices", "LowRank", "MSTopK",
     "Message", "MomentumCorrection", "NF4", "Natural", "NoFeedback", "NonFiniteError", "OneBit", "Planes", "Qsgd",
     "RandomK", "Ranges", "Raw", "RedSync", "Report", "ReusedThreshold", "SIDCo", "Sign", "Signals", "Smallest",

@@ -48,8 +48,9 @@ def test_the_descriptions_in_the_methods_page_parse() -> None:
 
 
 def figures() -> list[tuple[str, str]]:
-    """Every figure that the README marks with the file and the path in it that it comes from: `<!--file:path-->31x`."""
-    return re.findall(r"<!--=([^>]+?)-->\s*\**([+-]?[\d.,]*\d)", README)
+    """Every figure that a page marks with the file and the path in it that it comes from: `<!--=file:path-->31x`."""
+    pages = "\n".join(page.read_text() for page in PAGES)
+    return re.findall(r"<!--=([^>]+?)-->\s*\**([+-]?[\d.,]*\d)", pages)
 
 
 def item(value: dict | list, key: str) -> object:

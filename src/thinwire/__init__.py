@@ -4,6 +4,7 @@ from thinwire.codec import Codec, Encoded, Message, Spec, decode, encode, specs
 from thinwire.codecs import (
     NF4,
     AdaComp,
+    Ans,
     Cast,
     ChunkTopK,
     DGCSampling,
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 __all__ = [
     "NF4",
     "AdaComp",
+    "Ans",
     "ByVolume",
     "Cast",
     "ChunkTopK",

@@ -1,5 +1,6 @@
 """One family of codecs per file. Importing this package registers them."""
 
+from thinwire.codecs.ans import Ans
 from thinwire.codecs.entropy import Symbols, Zstd
 from thinwire.codecs.huffman import Huffman
 from thinwire.codecs.integers import Indices
@@ -32,6 +33,7 @@ from thinwire.codecs.ternary import Ternary
 __all__ = [
     "NF4",
     "AdaComp",
+    "Ans",
     "Cast",
     "ChunkTopK",
     "DGCSampling",

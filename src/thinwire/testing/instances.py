@@ -36,6 +36,7 @@ _UPDATES = (
     "Step(relative=0.1)",
     "Step(step=0.01, dead_zone=1.0)",
     "Step(nmse=0.05, symbols=Huffman())",
+    "Step(nmse=0.05, symbols=Ans())",
     "Step(absolute=0.01, symbols=Zstd(), patched=Zstd())",
     "TopK(density=0.01)",
     "TopK(density=0.3)",
@@ -118,7 +119,7 @@ _UPDATES = (
     "Smallest(nmse=0.2)",
     "Smallest(options=(TopK(density=0.05), Planes()))",
 )
-_SYMBOLS = ("Symbols()", "Symbols(level=3)", "Huffman()", "Zstd()", "Planes()")
+_SYMBOLS = ("Symbols()", "Symbols(level=3)", "Huffman()", "Ans()", "Zstd()", "Planes()")
 _INDICES = ("Indices()", *(f"Indices(coder='{coder}')" for coder in _CODERS), "Zstd()")
 
 
