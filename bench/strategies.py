@@ -27,8 +27,9 @@ from thinwire.flower import CompressedGrid, compress_client, quiet_flwr, run_loc
 from thinwire.lab.config import RunConfig
 from thinwire.lab.environment import environment
 from thinwire.lab.federation import Clients, server_app
+from thinwire.lab.one_thread import one_thread
 from thinwire.lab.record import Recorder, totals
-from thinwire.lab.run import one_thread, prepare
+from thinwire.lab.run import prepare
 from thinwire.lab.strategies import strategy
 
 CLIP, NOISE = 30.0, 0.001

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from thinwire.lab.plan import Plan, plans
+from thinwire.lab.replace import replace_files
 from thinwire.lab.workers import Event, OnEvent, run_plans
 
 __all__ = ["Event", "Plan", "compare", "forget", "plans", "remaining", "write_run"]
@@ -95,9 +95,4 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, file)
-    finally:
-        draft.unlink(missing_ok=True)
+    replace_files({file: text})

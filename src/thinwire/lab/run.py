@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
@@ -21,6 +19,7 @@ from thinwire.flower import CompressedGrid, LocalGrid, compress_client, quiet_fl
 from thinwire.lab.config import RunConfig, slug
 from thinwire.lab.environment import environment
 from thinwire.lab.federation import Clients, server_app
+from thinwire.lab.one_thread import one_thread
 from thinwire.lab.record import Diverged, Recorder, Row, totals
 from thinwire.lab.strategies import strategy
 from thinwire.lab.tasks import Data, data_dir, find, partition
@@ -97,14 +96,3 @@ def _run(config: RunConfig, on_round: OnRound, group: str, name: str) -> dict[st
 
 def _compressed(grid: Grid, config: RunConfig) -> CompressedGrid:
     return CompressedGrid(grid, config.uplink or "none", config.downlink or "none", config.training.rounds)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread inside the block: sums are then always added in the same order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -67,7 +67,8 @@ def gather(x: Tensor, added: Tensor | None, k: int) -> tuple[NDArray[np.int64], 
     """
     guess = guess_of(x, added, k)
     if guess is None:
-        x = x if added is None else x.add_(added)
+        if added is not None:
+            x.add_(added)
         return None
     places, magnitudes = np.empty(guess.room, np.int64), np.empty(guess.room, bits_of(x).dtype)
     found = _sweep(x, added, guess.low, places, magnitudes)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from thinwire.lab.bench.chart import selectors_svg
 from thinwire.lab.bench.selectors import SCHEMA
+from thinwire.lab.replace import replace_files
 
 TOP = {"settings", "environment", "sources", "rows"}
 FIELDS = {
@@ -23,15 +23,7 @@ def write(result: Mapping[str, Any], file: Path) -> list[Path]:
     """Write the JSON file and beside it a picture per density; returns the paths. Each file is replaced in one step."""
     whole = json.dumps(result, indent=1, allow_nan=False) + "\n"
     texts = {file: whole} | _pictures(json.loads(whole), file)
-    drafts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in texts}
-    try:
-        for path, text in texts.items():
-            drafts[path].write_text(text, encoding="utf-8")
-        for path, draft in drafts.items():
-            os.replace(draft, path)
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
+    replace_files(texts)
     return list(texts)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thinwire.lab.gradients.recipes import RECIPES, Prepared, Recipe
+from thinwire.lab.one_thread import one_thread
 from thinwire.lab.tasks.base import Rows, Training, shuffled_batches, unknown
 from thinwire.lab.tasks.weights import initialised
 
@@ -78,14 +78,3 @@ def _batches(recipe: Recipe, rows: Rows, seed: int) -> Iterator[Rows]:
     while True:
         yield from shuffled_batches(rows, epoch, seed + number)
         number += 1
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sum on one thread: several add the same numbers in another order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

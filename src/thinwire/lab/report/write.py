@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from thinwire.lab.replace import replace_files
 from thinwire.lab.report.html import render_html
 from thinwire.lab.report.load import load_runs
 from thinwire.lab.report.markdown import render_markdown
@@ -41,7 +41,7 @@ def write_report(folder: Path, out: Path | None = None) -> Written:
     place = out or folder
     place.mkdir(parents=True, exist_ok=True)
     paths = {kind: place / f"report.{kind}" for kind in texts}
-    _replace({paths[kind]: text for kind, text in texts.items()})
+    replace_files({paths[kind]: text for kind, text in texts.items()})
     return Written(report, paths["html"], paths["md"], paths["json"])
 
 
@@ -58,15 +58,3 @@ def render_json(report: Report) -> str:
 
 def _is_best(report: Report, row: Configuration) -> bool:
     return row.group == report.verdict.winner
-
-
-def _replace(texts: dict[Path, str]) -> None:
-    drafts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in texts}
-    try:
-        for path, text in texts.items():
-            drafts[path].write_text(text, encoding="utf-8")
-        for path, draft in drafts.items():
-            os.replace(draft, path)
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
