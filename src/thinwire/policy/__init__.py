@@ -5,7 +5,19 @@ Codecs reach a policy as fields, and a policy varies them with ``dataclasses.rep
 
 from thinwire.policy.bound import ErrorBound
 from thinwire.policy.fixed import Fixed, WarmUp
-from thinwire.policy.plan import Plan, Policy, Signals, plan_by_size
+from thinwire.policy.plan import Curve, Plan, Point, Policy, Signals, Turn, plan_by_size
 from thinwire.policy.volume import ByVolume
 
-__all__ = ["ByVolume", "ErrorBound", "Fixed", "Plan", "Policy", "Signals", "WarmUp", "plan_by_size"]
+__all__ = [
+    "ByVolume",
+    "Curve",
+    "ErrorBound",
+    "Fixed",
+    "Plan",
+    "Point",
+    "Policy",
+    "Signals",
+    "Turn",
+    "WarmUp",
+    "plan_by_size",
+]

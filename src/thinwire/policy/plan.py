@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from thinwire.codec import Codec, Spec
+from thinwire.codec import Codec, Spec, State
 
 Plan = dict[str, Codec]
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one codec makes of one tensor: a point of its rate-distortion curve."""
+
+    codec: Codec
+    payload_bytes: float
+    distortion: float
+    """Sum of squared errors."""
+
+
+Curve = tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one earlier round of this client cost on this link, as measured. Seconds are wall-clock time."""
+
+    sent_bytes: int
+    send_s: float
+    """From the first byte that left until the peer had all of them, latency included."""
+    received_bytes: int = 0
+    receive_s: float = 0.0
+    compute_s: float = 0.0
+    """Training."""
+    codec_s: float = 0.0
+    """Encoding and decoding at this end."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +53,30 @@ class Signals:
     """Fraction (0 to 1] of this round's clients that have at most as many samples as this one."""
     bandwidth_bps: float | None = None
     """Measured or stated bandwidth of the link, bits per second."""
+    loss: float | None = None
+    """Newest training loss of the global model, averaged over clients."""
+    importance: float | None = None
+    """This client's share of the round's data against the others': 1 where all have the same."""
+    latency_s: float | None = None
+    """Measured or stated time of one way over the link for the shortest message."""
+    turns: tuple[Turn, ...] = ()
+    """Earlier rounds of this client on this link, the newest last."""
+    energies: Mapping[str, float] = field(default_factory=dict)
+    """Sum of squares of every float tensor that is to be sent, error feedback included."""
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    """Rate and distortion of what the policy named as its options, measured on this message."""
+    kept: State = field(default_factory=dict)
+    """What the policy kept of earlier rounds."""
 
 
 class Policy(Protocol):
-    """One codec for every tensor of a message."""
+    """One codec for every tensor of a message.
+
+    A policy may have more: ``options(spec) -> tuple[Codec, ...]`` names the codecs whose curves it wants of a tensor;
+    ``keep(signals) -> State`` says what it wants to remember (it then finds that in ``signals.kept``);
+    ``revise(plan, report, signals) -> Plan | None`` looks at what a plan really cost before anything is sent, and
+    returns a better one, or None where it is content.
+    """
 
     def plan(self, specs: Mapping[str, Spec], signals: Signals) -> Plan:
         """Return name -> codec for exactly the names of ``specs``."""
@@ -40,4 +88,9 @@ def plan_by_size(specs: Mapping[str, Spec], large: Codec, small: Codec, below: i
 
     Norms and biases are about 0.3 % of the bytes and most of the harm.
     """
-    return {name: small if len(spec.shape) < 2 or spec.numel < below else large for name, spec in specs.items()}
+    return {name: large if is_large(spec, below) else small for name, spec in specs.items()}
+
+
+def is_large(spec: Spec, below: int) -> bool:
+    """Return whether a tensor is a matrix (or more) of at least ``below`` elements."""
+    return len(spec.shape) >= 2 and spec.numel >= below
