@@ -194,3 +194,11 @@ def test_streams_are_what_the_page_says(name: str) -> None:
     encoded = loads_any((Path(__file__).parent / f"golden/good/{name}.twf").read_bytes())["x"]
     data = encoded.parts["stream"].numpy().tobytes()
     assert np.array_equal(ans_page.decoded(data, encoded.spec.shape), decode(encoded).reshape(-1).numpy())
+
+
+@pytest.mark.parametrize("shape", [(1500, 1501), (3, 700_001), (2_100_000,), (1100, 50, 21)])
+def test_many_blocks_without_classes(shape: tuple[int, ...]) -> None:
+    symbols = torch.randint(-3, 4, shape, generator=torch.Generator().manual_seed(1), dtype=torch.int32)
+    encoded = encode(Ans(), symbols)
+    assert torch.equal(decode(encoded), symbols)
+    assert 8 * encoded.payload_bytes < 1.001 * symbols.numel() * math.log2(7)

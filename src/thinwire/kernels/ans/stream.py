@@ -16,6 +16,7 @@ from thinwire.kernels.ans import blocks, sides
 from thinwire.kernels.ans import head as heads
 from thinwire.kernels.ans.bits import Reader, Writer
 from thinwire.kernels.ans.blocks import Values
+from thinwire.kernels.ans.classes import plain
 from thinwire.kernels.ans.contexts import Coder, Grid
 from thinwire.kernels.ans.models import Model, coder
 
@@ -30,13 +31,14 @@ _LEVEL = 1
 
 def write(values: Values, model: Model, try_chunks: bool) -> bytes:
     """Return the stream of symbols that a model was built for; blocks may be chunks where those are worth a try."""
-    grid = model.classes.grid(values.size)
-    pieces = [_block(part, piece, model.coder, try_chunks) for part, piece in _pieces(values, grid)]
     out = Writer()
     heads.write(out, model.tables)
     classes = sides.write(out, model.classes)
+    # Without classes no width travels: rows are then as wide as the reader takes them to be.
+    grid = (model.classes if classes else plain(values.size, plain_width(values.size))).grid(values.size)
     if classes:
         out.golomb(grid.width - 1, _WIDTH_ORDER)
+    pieces = [_block(part, piece, model.coder, try_chunks) for part, piece in _pieces(values, grid)]
     for i, (piece, chunked) in enumerate(pieces):
         out.bits(chunked, 1)
         if i < len(pieces) - 1:
