@@ -31,6 +31,7 @@ from frames import (
     RANDOMK,
     RANGES,
     RAW,
+    RDOQ,
     SIGN,
     STEP,
     SYMMETRIC8,
@@ -74,6 +75,8 @@ LOSSY = {
     "uniform-zstd": "Uniform(bits=8, codes=Zstd())",
     "step": "Step(nmse=0.05)",
     "step-exact": "Step(absolute=0.0001)",
+    "rdoq": "Rdoq(nmse=0.05)",
+    "rdoq-symbols": "Rdoq(nmse=0.3, symbols=Symbols())",
     "step-huffman": "Step(nmse=0.05, symbols=Huffman())",
     "topk": "TopK(0.2)",
     "topk-gaps": "TopK(0.2, indices=Indices(coder='gaps'))",
@@ -238,6 +241,7 @@ def bad() -> Iterator[tuple[str, bytes, str]]:
     for name, scale in {"nan": torch.nan, "negative": -1.0, "infinite": torch.inf}.items():
         yield f"scale-{name}", frame(AFFINE8, b"\0", bytes(10) + f32(scale, 0.0), inline=True), "a scale is"
         yield f"step-{name}", frame(STEP + RAW * 2, b"\0\0", bytes(40) + f32(scale), inline=True), "the step is"
+        yield f"rdoq-{name}", frame(RDOQ, b"\0", bytes(40) + f32(scale) + bytes(3), inline=True), "the step is"
     yield (
         "symbol-beyond-levels",
         frame(SYMMETRIC8, b"\0", b"\xff" * 10 + f32(1.0), inline=True),

@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -94,8 +94,12 @@ class Codec(ABC):
     """Every machine decodes the same bits, so a decoded tensor may carry a reference."""
     seeded: ClassVar[bool] = False
     """Decoding needs the sender's seed, which then travels."""
+    knob: ClassVar[str] = ""
+    """The field by which bytes are traded for error, for who searches: step, nmse, bits or density; none: empty."""
     sized: ClassVar[bool] = False
     """One integer (elements kept, rank, ...) travels, from which the shapes of the parts follow."""
+    streams: ClassVar[tuple[str, ...]] = ()
+    """Parts that ``from_parts`` also takes as Encoded by a Stream, and then reads in pieces: never held whole."""
 
     def __init_subclass__(cls, *, id: str = "", tag: int = 0, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -121,6 +125,13 @@ class Codec(ABC):
     @abstractmethod
     def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
         """Return the parts of ``x`` (any shape, finite unless lossless) and what to remember for the next call."""
+
+    def to_streams(self, x: Tensor) -> dict[str, Tensor | Encoded] | None:
+        """Return the parts of ``to_parts`` with those of ``streams`` encoded in pieces; None: ``to_parts`` it is.
+
+        What travels is the same, bit for bit. For codecs without seed and history.
+        """
+        return None
 
     @abstractmethod
     def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
@@ -158,6 +169,21 @@ class Codec(ABC):
     def children(self) -> dict[str, Codec]:
         """Return the fields that are codecs, by part name."""
         return {name: value for name in field_names(type(self)) if isinstance(value := getattr(self, name), Codec)}
+
+
+class Stream(Codec):
+    """Lossless for int32 tensors, which it also takes and gives in pieces, so that nobody has to hold the whole."""
+
+    piece: ClassVar[int]
+    """Elements of every piece but the last."""
+
+    @abstractmethod
+    def write(self, pieces: Iterable[Tensor]) -> dict[str, Tensor]:
+        """Return the parts of a tensor from its flat int32 pieces, in order; each is read before the next is made."""
+
+    @abstractmethod
+    def read(self, parts: Mapping[str, Tensor], count: int) -> Iterator[Tensor]:
+        """Yield the flat pieces of ``count`` elements, in the narrowest dtype at hand. Raises WireError."""
 
 
 @cache
@@ -232,7 +258,10 @@ def encode_with_history(
 
 def encode_parts(codec: Codec, x: Tensor, seed: int, history: State) -> tuple[Encoded, State]:
     """Apply one concrete codec and, to the parts that its fields claim, their codecs."""
-    parts, history = codec.to_parts(x, seed, history)
+    made: Mapping[str, Tensor | Encoded] | None = codec.to_streams(x)
+    if made is None:
+        made, history = codec.to_parts(x, seed, history)
+    parts = {name: part for name, part in made.items() if isinstance(part, Tensor)}
     size = codec.size(parts)
     claimed = {name: inner for name, inner in codec.children().items() if name in parts}
     nested = {name: _encode_child(inner, parts[name], derive_seed(seed, name)) for name, inner in claimed.items()}
@@ -240,7 +269,7 @@ def encode_parts(codec: Codec, x: Tensor, seed: int, history: State) -> tuple[En
         codec = replace(codec, **{name: child.codec for name, child in nested.items()})  # type: ignore[type-var]
     known = {name: parts[name] for name in claimed if not parts[name].dtype.is_floating_point}
     seed = seed if codec.seeded else 0
-    return Encoded(codec.decoder(), Spec.of(x), {**parts, **nested}, seed, size, known), history
+    return Encoded(codec.decoder(), Spec.of(x), {**made, **nested}, seed, size, known), history
 
 
 def forget(encoded: Encoded) -> Encoded:
@@ -260,21 +289,38 @@ def _concrete(codec: Codec, x: Tensor, seed: int, squares: float | None = None) 
 
 def decode(encoded: Encoded) -> Tensor:
     """Return the decoded tensor. Needs no policy and no state. Raises WireError, and nothing else, on bad parts."""
-    return _assembled(encoded, {name: _plain(part) for name, part in encoded.parts.items()})
+    streams = {name for name in encoded.codec.streams if is_stream(encoded.parts.get(name))}
+    return _assembled(encoded, {n: part if n in streams else _plain(part) for n, part in encoded.parts.items()})
+
+
+def is_stream(part: Tensor | Encoded | None) -> bool:
+    """Return whether a part was encoded by a Stream, so that ``pieces_of`` it can be had."""
+    return isinstance(part, Encoded) and isinstance(part.codec, Stream)
+
+
+def pieces_of(encoded: Encoded) -> Iterator[Tensor]:
+    """Yield the flat pieces of what a Stream encoded. Raises WireError."""
+    assert isinstance(encoded.codec, Stream)
+    parts = _checked(encoded, encoded.parts)
+    return encoded.codec.read(parts, encoded.spec.numel)
 
 
 def _plain(part: Tensor | Encoded) -> Tensor:
     return decode(part) if isinstance(part, Encoded) else part
 
 
-def _assembled(encoded: Encoded, parts: Mapping[str, Tensor]) -> Tensor:
-    layout = encoded.codec.layout(encoded.spec, encoded.size)
-    for name, part_spec in layout.items():
-        _check_part(encoded.codec, name, parts, part_spec)
-    out = encoded.codec.from_parts(parts, encoded.spec, encoded.seed)
+def _assembled(encoded: Encoded, parts: Mapping[str, Tensor | Encoded]) -> Tensor:
+    out = encoded.codec.from_parts(_checked(encoded, parts), encoded.spec, encoded.seed)
     if out.dtype.is_floating_point and not encoded.codec.lossless and not all_finite(out):
         raise WireError(f"{encoded.codec.id}: a decoded value is not finite")
     return out
+
+
+def _checked(encoded: Encoded, parts: Mapping[str, Tensor | Encoded]) -> Mapping[str, Tensor]:
+    """Return the parts if they fit the layout: tensors but for the streams that the codec takes."""
+    for name, part_spec in encoded.codec.layout(encoded.spec, encoded.size).items():
+        _check_part(encoded.codec, name, parts, part_spec)
+    return cast(Mapping[str, Tensor], parts)
 
 
 def derive_seed(seed: int, name: str) -> int:
@@ -288,13 +334,14 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _check_part(codec: Codec, name: str, parts: Mapping[str, Tensor], expected: Spec) -> None:
+def _check_part(codec: Codec, name: str, parts: Mapping[str, Tensor | Encoded], expected: Spec) -> None:
     if name not in parts:
         raise WireError(f"{codec.id}: part {name!r} is missing")
     part = parts[name]
-    fits = expected.shape == (VARIABLE,) and part.dim() == 1
-    if part.dtype != expected.dtype or not (fits or tuple(part.shape) == expected.shape):
-        raise WireError(f"{codec.id}: part {name!r} is {tuple(part.shape)} {part.dtype}, expected {expected}")
+    given = part.spec if isinstance(part, Encoded) else Spec.of(part)
+    fits = expected.shape == (VARIABLE,) and len(given.shape) == 1
+    if given.dtype != expected.dtype or not (fits or given.shape == expected.shape):
+        raise WireError(f"{codec.id}: part {name!r} is {given.shape} {given.dtype}, expected {expected}")
 
 
 def _must_be_lossless(codec: Codec, x: Tensor, squares: float | None) -> bool:

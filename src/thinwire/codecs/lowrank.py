@@ -53,6 +53,7 @@ class LowRank(Codec, id="lowrank", tag=24):
     right: Codec = child("Symbols()")
 
     sized = True
+    knob = "nmse"
 
     def __post_init__(self) -> None:
         goals = [name for name in ("rank", "ratio", "nmse") if getattr(self, name) is not None]

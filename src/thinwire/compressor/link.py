@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from thinwire.codec import Codec, Encoded, Message, State, decode, derive_seed, encode_with_history, forget, specs
+from thinwire.codec import Encoded, Message, State, decode, forget, specs
 from thinwire.compressor.clip import Clip
+from thinwire.compressor.plans import Sending
 from thinwire.compressor.report import Report, TensorReport
-from thinwire.errors import NonFiniteError
 from thinwire.feedback import Feedback
 from thinwire.kernels.distortion import energy, is_zero
-from thinwire.kernels.narrow import saturate
 from thinwire.policy import Policy, Signals
 from thinwire.registry import child, register
 
@@ -39,21 +38,20 @@ class Compressor:
         ``history/<name>/<key>``. Commit the new state once the message arrived; keep the old one if it did not.
         Raises NonFiniteError naming the tensor.
         """
-        signals = signals or Signals()
-        plan = self.policy.plan(specs(tensors), signals)
-        targets, pending, cut = self._targets({name: x.detach() for name, x in tensors.items()}, state)
-        histories = _histories(state)
+        given = {name: x.detach() for name, x in tensors.items()}
+        targets, pending, cut = self._targets(given, state)
+        energies = {name: energy(x) for name, x in targets.items() if x.dtype.is_floating_point}
+        signals = replace(signals or Signals(), energies=energies, kept=_under("policy/", state))
+        sending = Sending(targets, specs(given), _histories(state), signals, seed)
         message: Message = {}
-        new_state: State = {}
+        new_state: State = {f"policy/{key}": value for key, value in _remembered(self.policy, signals).items()}
         reports: dict[str, TensorReport] = {}
-        for name, x in tensors.items():
-            target, tensor_seed = targets[name], derive_seed(seed, f"{signals.round}/{name}")
-            squares = energy(target) if x.dtype.is_floating_point else 0.0
-            sent, history = _encode(name, plan[name], target, x.dtype, tensor_seed, histories.get(name, {}), squares)
-            left = _left(target, sent, history)
-            reports[name] = _report(sent, squares, left)
-            kept = self._kept(left, cut.get(name), pending.get(name), sent)
-            message[name] = forget(sent)
+        for name, sent in sending.encoded(self.policy):
+            encoded, history = sent.encoded, sent.history
+            left = _left(targets[name], encoded, history)
+            reports[name] = _report(encoded, energies.get(name, 0.0), left)
+            kept = self._kept(left, cut.get(name), pending.get(name), encoded)
+            message[name] = forget(encoded)
             new_state |= {f"{key}/{name}": value for key, value in kept.items() if not is_zero(value)}
             new_state |= {f"history/{name}/{key}": value for key, value in history.items()}
         return message, new_state, Report(reports)
@@ -94,16 +92,6 @@ class Compressor:
         return self.feedback.keep(left, pending, sent)
 
 
-def _encode(
-    name: str, codec: Codec, target: Tensor, dtype: torch.dtype, seed: int, history: State, squares: float
-) -> tuple[Encoded, State]:
-    x = saturate(target, dtype) if dtype.is_floating_point else target
-    try:
-        return encode_with_history(codec, x, seed, history, squares if x is target else None)
-    except NonFiniteError as error:
-        raise NonFiniteError(f"{name}: {error}") from None
-
-
 def _left(target: Tensor, sent: Encoded, history: State) -> Tensor | None:
     """Return what was not sent, in the target's own memory; None where everything was.
 
@@ -128,6 +116,16 @@ def _share_memory(x: Tensor, others: Iterable[Tensor]) -> bool:
 def _report(sent: Encoded, squares: float, left: Tensor | None) -> TensorReport:
     error = 0.0 if left is None else energy(left)
     return TensorReport(str(sent.codec), sent.payload_bytes, sent.spec.nbytes, error, squares)
+
+
+def _remembered(policy: Policy, signals: Signals) -> State:
+    """Return what the policy wants to find in ``signals.kept`` the next time."""
+    keep: Any = getattr(policy, "keep", None)
+    return keep(signals) if keep else {}
+
+
+def _under(prefix: str, state: State) -> State:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _histories(state: State) -> dict[str, State]:

@@ -1,43 +1,108 @@
-"""A threshold on the error, tensor by tensor."""
+"""A threshold on the error: tensor by tensor, or of the whole message."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from thinwire.codec import Codec, Spec
-from thinwire.policy.plan import Plan, Signals, plan_by_size
+from thinwire.policy import joint
+from thinwire.policy.allocate import within_distortion
+from thinwire.policy.plan import Plan, Signals, Trial, plan_by_size
 from thinwire.registry import child, register
 
 
 @register
 @dataclass(frozen=True)
 class ErrorBound:
-    """Per tensor, the fewest bytes whose error stays within a threshold; verified on what the peer decodes.
+    """The fewest bytes whose error stays within a threshold; verified on what the peer decodes.
 
-    ``codec`` is a template with a field ``nmse``: ``Step()``, ``Uniform()``, ``LowRank()``, ``Smallest()`` of several.
+    One of ``nmse`` (``sum((x-y)**2) / sum(x**2)``; 0.01 if none is given), ``absolute`` (largest error of any element)
+    and ``relative`` (the same in units of the RMS). Each tensor keeps it by itself; with ``whole``, ``nmse`` is the
+    error of the whole message and ``relative`` in units of its RMS, so that bytes go where they help most.
+
+    ``codec`` is a template with a field of that name: ``Step()`` has all three; ``Rdoq()``, ``Uniform()``,
+    ``LowRank()`` and ``Smallest()`` of several have ``nmse``.
     """
 
-    nmse: float = 0.01
+    nmse: float | None = None
     codec: Codec = child("Step()")
     small: Codec = child("Raw()")
     below: int = 1024
+    absolute: float | None = None
+    relative: float | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
-        _bounded(self.codec, self.nmse)
+        given = [name for name in _GOALS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"ErrorBound: give one of nmse, absolute and relative, not {' and '.join(given)}")
+        if not given:
+            object.__setattr__(self, "nmse", 0.01)
+        _bounded(self.codec, *self._goal())
+
+    def options(self, specs: Mapping[str, Spec], signals: Signals) -> joint.Options:
+        """Return the codecs whose curves the plan needs: none where every tensor is bounded by itself."""
+        if not self._joint():
+            return {}
+        known = joint.sizes(specs, signals)
+        return joint.options(specs, known, self.codec, self.small, self.below, self._step(known))
 
     def plan(self, specs: Mapping[str, Spec], signals: Signals) -> Plan:
         """Return the plan."""
-        return plan_by_size(specs, _bounded(self.codec, self.nmse), self.small, self.below)
+        if self._joint() and signals.curves:
+            most = (self.nmse or 0.0) * sum(signals.energies.values())
+            found = within_distortion(signals.curves, most, joint.weights(specs, self.below))
+            return {name: found[name].codec for name in specs}
+        return plan_by_size(specs, _bounded(self.codec, *self._for_each(specs, signals)), self.small, self.below)
+
+    def revise(self, trials: Sequence[Trial], specs: Mapping[str, Spec], signals: Signals) -> Plan | None:
+        """Return a plan whose error comes nearer to the threshold; None once the newest is the best."""
+        if not self._joint():
+            return None
+        goal = (self.nmse or 0.0) * sum(signals.energies.values())
+        errors = [trial.distortion for trial in trials]
+        factor = joint.next_scale(trials, errors, goal, power=1.0)
+        if factor is not None and len(trials) < joint.MOST_TRIALS:
+            return joint.rescaled(trials[0].plan, factor)
+        fitting = joint.best(trials, errors, goal, [trial.payload_bytes for trial in trials])
+        if fitting is not None:
+            return None if fitting.plan == trials[-1].plan else fitting.plan
+        if len(trials) > joint.MOST_TRIALS:
+            return None
+        # Where no common step would do, every tensor within the bound is the whole within it.
+        return plan_by_size(specs, _bounded(self.codec, "nmse", self.nmse), self.small, self.below)
+
+    def _joint(self) -> bool:
+        return self.whole and self.nmse is not None
+
+    def _goal(self) -> tuple[str, float]:
+        return next((name, value) for name in _GOALS if (value := getattr(self, name)) is not None)
+
+    def _for_each(self, specs: Mapping[str, Spec], signals: Signals) -> tuple[str, float]:
+        """Return the bound of each tensor; units of the whole message's RMS are absolute ones."""
+        name, value = self._goal()
+        energy = sum(signals.energies.values())
+        if not (self.whole and name == "relative" and energy):
+            return name, value
+        count = sum(numel for numel, _ in joint.sizes(specs, signals).values())
+        return "absolute", value * math.sqrt(energy / count)
+
+    def _step(self, known: joint.Sizes) -> float:
+        """Return the step whose rounding makes the error, were no tensor smaller than it."""
+        energy, count = sum(energy for _, energy in known.values()), sum(numel for numel, _ in known.values())
+        return math.sqrt(12 * (self.nmse or 0.0) * energy / max(count, 1)) or 1.0
 
 
-def _bounded(codec: Any, nmse: float) -> Codec:
+def _bounded(codec: Any, name: str, value: float | None) -> Codec:
     """Return the template with its error bound set. Raises ValueError where the codec has none."""
-    if not hasattr(codec, "nmse"):
-        raise ValueError(f"ErrorBound: {codec!r} has no error bound; use Step(), Uniform() or LowRank()")
-    unset = {name: None for name in _OTHER_GOALS if getattr(codec, name, None) is not None}
-    return replace(codec, nmse=nmse, **unset)  # type: ignore[no-any-return]
+    if not hasattr(codec, name):
+        raise ValueError(f"ErrorBound: {codec!r} has no error bound {name}; use Step(), or with nmse Rdoq() or LowRank()")
+    unset = {other: None for other in _OTHER_GOALS if other != name and getattr(codec, other, None) is not None}
+    return replace(codec, **{name: value}, **unset)  # type: ignore[no-any-return]
 
 
-_OTHER_GOALS = ("bits", "rank", "ratio", "absolute", "relative", "step")
+_GOALS = ("nmse", "absolute", "relative")
+_OTHER_GOALS = ("nmse", "bits", "rank", "ratio", "absolute", "relative", "step")

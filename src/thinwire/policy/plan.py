@@ -25,6 +25,24 @@ Curve = tuple[Point, ...]
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What a plan really cost: a point for every tensor, of which nothing is sent yet."""
+
+    plan: Plan
+    points: Mapping[str, Point]
+
+    @property
+    def payload_bytes(self) -> float:
+        """Bytes of all tensors."""
+        return sum(point.payload_bytes for point in self.points.values())
+
+    @property
+    def distortion(self) -> float:
+        """Sum of squared errors of all tensors."""
+        return sum(point.distortion for point in self.points.values())
+
+
+@dataclass(frozen=True)
 class Turn:
     """What one earlier round of this client cost on this link, as measured. Seconds are wall-clock time."""
 
@@ -72,10 +90,10 @@ class Signals:
 class Policy(Protocol):
     """One codec for every tensor of a message.
 
-    A policy may have more: ``options(spec) -> tuple[Codec, ...]`` names the codecs whose curves it wants of a tensor;
-    ``keep(signals) -> State`` says what it wants to remember (it then finds that in ``signals.kept``);
-    ``revise(plan, report, signals) -> Plan | None`` looks at what a plan really cost before anything is sent, and
-    returns a better one, or None where it is content.
+    A policy may have more: ``options(specs, signals) -> {name: codecs}`` names the codecs whose curves it wants;
+    ``revise(trials, specs, signals) -> Plan | None`` looks at what its plans really cost, the newest last, before
+    anything is sent, and returns a better one, or None where it is content with the newest; ``keep(signals) -> State``
+    says what it wants to remember: it finds that in ``signals.kept`` the next time.
     """
 
     def plan(self, specs: Mapping[str, Spec], signals: Signals) -> Plan:

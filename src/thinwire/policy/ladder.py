@@ -1,0 +1,111 @@
+"""Which codecs are worth measuring for a tensor: a template with its knob at some rungs around a guess."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from thinwire.codec import Codec
+
+_NOTHING = 4.0
+_LEAST, _MOST = 1e-7, 0.97
+_DENSITIES = tuple(0.3 * 2.0**-i for i in range(10))
+
+
+def families(codec: Codec) -> tuple[Codec, ...]:
+    """Return the options of a choice such as ``Smallest``, or the codec alone."""
+    return getattr(codec, "options", (codec,))
+
+
+def knob(codec: Codec) -> str:
+    """Return the field by which bytes are traded for error: what the codec says, or a density or bits if it has any."""
+    return codec.knob or next((name for name in ("density", "bits") if hasattr(codec, name)), "")
+
+
+def rungs(template: Codec, numel: int, energy: float, step: float, octaves: tuple[float, ...]) -> tuple[Codec, ...]:
+    """Return the template at rungs around a quantizer's step that suits the goal, and with nothing sent.
+
+    ``octaves`` are the rungs' powers of two. A codec without a step is asked for the error that such steps make.
+    """
+    name = knob(template)
+    if not name or energy == 0.0:
+        return (template,)
+    wanted: dict[str, list[Any]] = {
+        "step": [step * 2.0**octave for octave in octaves] + [_NOTHING * math.sqrt(energy)],
+        "bits": list(range(1, 9)),
+        "density": list(_DENSITIES),
+        "nmse": [_error(numel, energy, step * 2.0**octave) for octave in octaves],
+    }
+    made = (_with(template, name, value) for value in wanted[name])
+    return tuple(dict.fromkeys(codec for codec in made if codec is not None))
+
+
+def scaled(codec: Codec, factor: float) -> Codec:
+    """Return a codec with its step times a factor, or its error with the square of it; others as they are."""
+    name = knob(codec)
+    if name == "step" and getattr(codec, "step", None) is not None:
+        return _changed(codec, "step", _value(codec, "step") * factor)
+    if name == "nmse" and getattr(codec, "nmse", None) is not None:
+        return _changed(codec, "nmse", min(max(_value(codec, "nmse") * factor * factor, _LEAST), _MOST))
+    return codec
+
+
+def scale_of(before: Codec, after: Codec) -> float | None:
+    """Return by which factor ``scaled`` made one of the other; None for codecs that it leaves as they are."""
+    name = knob(before)
+    if name == "step" and getattr(before, "step", None) is not None:
+        return _value(after, "step") / _value(before, "step")
+    if name == "nmse" and getattr(before, "nmse", None) is not None and _LEAST < _value(after, "nmse") < _MOST:
+        return math.sqrt(_value(after, "nmse") / _value(before, "nmse"))
+    return None
+
+
+def common_step(sizes: Mapping[str, tuple[int, float]], bits: float) -> float:
+    """Return about the step at which tensors (elements, energy) take so many bits together; all Laplace, the worst."""
+    total = sum(energy for _, energy in sizes.values()) or 1.0
+    count = sum(numel for numel, _ in sizes.values()) or 1
+    low, high = math.log(math.sqrt(total / count)) - 20, math.log(math.sqrt(total)) + 3
+    for _ in range(40):
+        middle = (low + high) / 2
+        spent = sum(
+            numel * _bits(math.sqrt(energy / numel) / math.exp(middle)) for numel, energy in sizes.values() if numel
+        )
+        low, high = (middle, high) if spent > bits else (low, middle)
+    return math.exp(high)
+
+
+def _bits(deviation: float) -> float:
+    """Return about the entropy of a Laplace variable rounded to whole numbers, of this standard deviation."""
+    scale = max(deviation / math.sqrt(2), 1e-9)
+    p = math.exp(-0.6 / scale)
+    theta = math.exp(-1 / scale)
+    return _binary(p) + p * (1 + _binary(theta) / max(1 - theta, 1e-12))
+
+
+def _binary(p: float) -> float:
+    return -sum(q * math.log2(q) for q in (p, 1 - p) if q > 0)
+
+
+def _error(numel: int, energy: float, step: float) -> float:
+    """Return about the NMSE of a tensor quantized with a step: never more than all of it."""
+    fine = numel * step * step / 12
+    return min(max(fine / (fine + energy), _LEAST), _MOST)
+
+
+def _value(codec: Any, name: str) -> float:
+    return float(getattr(codec, name))
+
+
+def _changed(codec: Any, name: str, value: float) -> Codec:
+    return replace(codec, **{name: value})  # type: ignore[no-any-return]
+
+
+def _with(template: Codec, name: str, value: object) -> Codec | None:
+    others = {other: None for other in ("nmse", "step", "absolute", "relative", "bits", "rank", "ratio")
+              if other != name and getattr(template, other, None) is not None}  # fmt: skip
+    try:
+        return replace(template, **{name: value}, **others)  # type: ignore[type-var]
+    except ValueError:
+        return None
