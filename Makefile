@@ -41,6 +41,8 @@ bench: $(STAMP) ## speed against a plain copy, and frame sizes, as JSON into res
 	$(BIN)/python bench/codecs.py
 	$(BIN)/python bench/selection.py
 	$(BIN)/thinwire bench selectors --densities 0.001,0.01,0.05 --repeats 7 --out results
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/thinwire bench codecs --out results
 
 # Needs THINWIRE_DATA (a folder with MNIST's and census files) and about an hour on two cores; finished runs are kept.
 results: $(STAMP) ## all that README and docs quote, into results/
@@ -54,8 +56,11 @@ results: $(STAMP) ## all that README and docs quote, into results/
 	$(BIN)/python bench/selection.py
 	$(BIN)/python bench/rotation.py
 	$(BIN)/thinwire bench selectors --densities 0.001,0.01,0.05 --repeats 7 --out results
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/thinwire bench codecs --out results
 	$(BIN)/python bench/sparse_accuracy.py --task digits --rounds 100 --out results/sparse/digits
 	$(BIN)/python bench/sparse_accuracy.py --task fashion-mnist-mlp --rounds 40 --out results/sparse/fashion-mnist-mlp
+	$(BIN)/python bench/error_bounds.py
 	$(BIN)/python bench/fuzz.py --mutations 200000 --out results/fuzz.json
 	$(BIN)/python bench/deploy.py --hidden 1376 --rounds 3
 	$(BIN)/python bench/deploy.py --hidden 1376 --rounds 3 --uplink "Uniform(bits=8)" --downlink "Uniform(bits=8)" --out results/deploy-uniform8.json

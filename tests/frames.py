@@ -18,6 +18,7 @@ FIELDS = ("magic", "version", "flags", "codecs", "tensors", "head", "names", "re
 RAW, CAST, PLANES, UNIFORM, STEP, ZSTD = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05", b"\x09"
 TOPK, RANDOMK, THRESHOLD, LOWRANK = b"\x14", b"\x15", b"\x16", b"\x18"
 INDICES, ANS, RDOQ = b"\x10", b"\x12", b"\x06" + RAW
+CHUNKS = b"\x08"
 AFFINE8, SYMMETRIC8 = UNIFORM + b"\x08\0\0" + RAW, UNIFORM + b"\x08\x01\0" + RAW
 SIGN, ONEBIT, TERNARY, NATURAL = (tag + RAW for tag in (b"\x19\0", b"\x1a\0", b"\x1b\0", b"\x1c"))
 EDEN, NF4, RANGES = b"\x20\4\0\0\x80\x20", b"\x21\x42" + RAW, b"\x22\3\x02" + RAW

@@ -19,6 +19,7 @@ import torch
 from frames import (
     AFFINE8,
     ANS,
+    CHUNKS,
     EDEN,
     INDICES,
     LOWRANK,
@@ -138,6 +139,8 @@ def good() -> Iterator[tuple[str, bytes]]:
     for name, text in SYMBOLS.items():
         for kind, x in symbols().items():
             yield f"{name}-{kind}", one(text, x)
+    for kind, x in nested().items():
+        yield f"symbols-{kind}", one("Symbols()", x)
     for kind, x in ordered().items():
         yield f"ans-{kind}", one("Ans()", x)
     for coder in ("smallest", "gaps", "rice", "bitmap", "local12", "split", "runs"):
@@ -177,6 +180,17 @@ def symbols() -> dict[str, Tensor]:
         "broad": (normal * 60).round().int(),
         "wide": (normal * 1e8).int(),
         "escapes": (normal * 0.8).round().int() * torch.where(torch.arange(120) % 40 == 0, 10**6, 1).int(),
+    }
+
+
+def nested() -> dict[str, Tensor]:
+    """Return int32 tensors whose escapes, or values that are not zero, are a chunk of their own."""
+    normal = torch.randn(1500, generator=torch.Generator().manual_seed(9))
+    return {
+        "nested-2": (normal * 1.2).round().int(),
+        "nested-4": (normal * 6).round().int(),
+        "nested-8": (normal * 100).round().int(),
+        "sparse-nested": ((normal * 3).round() * (torch.arange(1500) % 8 == 0)).int(),
     }
 
 
@@ -238,6 +252,9 @@ def bad() -> Iterator[tuple[str, bytes, str]]:
     for name, (stream, words) in hostile_ans().items():
         packed, three = b"\0" + varint(len(stream)), Spec((3,), torch.int32)
         yield f"ans-{name}", frame(ANS, packed, stream, three, inline=True), words
+    for name, (stream, words) in hostile_symbols().items():
+        packed, four = b"\0" + varint(len(stream)), Spec((4,), torch.int32)
+        yield f"symbols-{name}", frame(CHUNKS, packed, stream, four, inline=True), words
     for name, scale in {"nan": torch.nan, "negative": -1.0, "infinite": torch.inf}.items():
         yield f"scale-{name}", frame(AFFINE8, b"\0", bytes(10) + f32(scale, 0.0), inline=True), "a scale is"
         yield f"step-{name}", frame(STEP + RAW * 2, b"\0\0", bytes(40) + f32(scale), inline=True), "the step is"
@@ -312,6 +329,18 @@ def hostile_ans() -> dict[str, tuple[bytes, str]]:
         "word-left": (head + state + b"\0\0", "does not end where its encoder began"),
         "zeros-and-more": (b"\0\0", "2 bytes for 3 zeros"),
         "chunk-mode": (b"\1\7", "unknown mode 7"),
+    }
+
+
+def hostile_symbols() -> dict[str, tuple[bytes, str]]:
+    """Return name -> stream and refusal, for four symbols: codes of 2 bits as they are, all of them escapes."""
+    escapes = b"\x8b\1\0\0\0\xff"
+    return {
+        "nested-too-deep": (escapes * 4 + b"\0", "unknown mode 11"),
+        "nested-missing": (escapes, "an empty chunk"),
+        "nested-cut-short": (escapes[:4], "packed codes are cut short"),
+        "nested-too-long": (b"\x8b\2\0\0\0\xff\xff\0", "packed codes are cut short"),
+        "zeros-and-more": (b"\0\0", "a chunk of zeros has a body"),
     }
 
 

@@ -43,8 +43,9 @@ def test_compiled_counting_equals_the_reference(rows: int, cols: int, count: int
     own, other = (rng.integers(0, 16, side).astype(np.uint8) for side in (rows, cols))
     offset = rng.integers(0, 500, 16).astype(np.int32)
     for step in (1, 3):
+        picked = np.arange(0, rows, step)
         shifts = by_sum(rng.integers(-2, 3, ANGLES))
-        plain, fast = (x.tally(values, grid, shifts, step) for x in (counting, cpu))
+        plain, fast = (x.tally(values, grid, shifts, picked) for x in (counting, cpu))
         for name in ("magnitudes", "signs", "joint"):
             assert np.array_equal(getattr(plain, name), getattr(fast, name)), name
         ask = counting.Question(costs, own, other, rng.random(rows) < 0.8, offset, step, step + 1)
@@ -159,7 +160,7 @@ def test_prices_of_a_model_are_its_size() -> None:
     values, _ = product((200, 300), 0.7)
     flat = values.reshape(-1)
     model = ans.model(flat, values.shape)
-    tally = counting.tally(flat, model.classes.grid(flat.size), by_sum(model.tables.shifts))
+    tally = counting.tally(flat, model.classes.grid(flat.size), by_sum(model.tables.shifts), np.arange(200))
     told = prices.symbol_bits(model.tables, tally) + prices.head_bits(model.tables)
     real = 8 * len(stream.write(flat, model, False))
     assert told <= real <= 1.01 * told + 8 * 500

@@ -32,6 +32,17 @@ FLAGS = {
         "--sources", "--methods", "--densities", "--elements", "--repeats", "--threads", "--seed", "--data", "--out",
         "--show", "--quiet",
     },
+    "bench codecs": {"--updates", "--codecs", "--data", "--seed", "--quick", "--out", "--show", "--quiet"},
+    "advise": {
+        "--task", "--checkpoint", "--model", "--base", "--data", "--sample", "--seed", "--bandwidth", "--trace",
+        "--rtt",
+        "--direction", "--clients", "--compute", "--methods", "--nmse", "--threads", "--json", "--quiet",
+    },
+    "pack": {
+        "--base", "--lossless", "--bound", "--budget", "--ratio", "--codec", "-o", "--out", "--seed", "--force",
+        "--quiet",
+    },
+    "unpack": {"--base", "-o", "--out", "--max-size", "--force", "--quiet"},
     "inspect": {"--schema"},
     "list": set(),
 }  # fmt: skip

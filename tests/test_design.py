@@ -16,20 +16,22 @@ SOURCE = Path(thinwire.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 PUBLIC = [
-    "AdaComp", "Ans", "ByVolume", "Cast", "ChunkTopK", "Clip", "Codec", "Compressor", "DGCSampling", "Eden", "Encoded",
-    "ErrorBound", "ErrorFeedback", "Fixed", "Gaussian", "HggTopK", "Huffman", "Indices", "LowRank", "MSTopK",
-    "Message", "MomentumCorrection", "NF4", "Natural", "NoFeedback", "NonFiniteError", "OneBit", "Planes", "Qsgd",
-    "RandomK", "Ranges", "Raw", "RedSync", "Report", "ReusedThreshold", "SIDCo", "Sign", "Signals", "Smallest",
-    "Sparse", "Spec", "Step", "Symbols", "Ternary", "Threshold", "TopK", "Uniform", "WarmUp", "WireError", "Zstd",
-    "decode", "dumps", "encode", "inspect", "loads", "parse", "specs", "zoo",
+    "AdaComp", "AdaQuantFL", "Ans", "ByEnergy", "ByImportance", "ByVolume", "ByteBudget", "Cast", "ChunkTopK", "Clip",
+    "Codec", "Compressor", "DGCSampling", "Deadline", "Eden", "Encoded", "ErrorBound", "ErrorFeedback", "Fixed",
+    "Gaussian", "HggTopK", "Huffman", "Indices", "LowRank", "MSTopK", "Message", "MomentumCorrection", "NF4", "Natural",
+    "NoFeedback", "NonFiniteError", "OneBit", "Planes", "Plateau", "Qsgd", "RandomK", "Ranges", "Raw", "Rdoq",
+    "RedSync", "Report", "ReusedThreshold", "SIDCo", "Sign", "Signals", "Smallest", "Sparse", "Spec", "Step", "Symbols",
+    "Ternary", "Threshold", "TopK", "Uniform", "WarmUp", "WireError", "Zstd", "decode", "dumps", "encode", "inspect",
+    "loads", "parse", "specs", "zoo",
 ]  # fmt: skip
 
 LAYERS = {
     "errors": 0, "kernels": 1, "codec": 2, "registry": 2, "codecs": 3, "delta": 3, "feedback": 3, "policy": 3,
-    "compressor": 4, "wire": 4, "compressors": 5, "zoo": 5, "testing": 6, "flower": 7, "lab": 8, "cli": 9,
+    "compressor": 4, "wire": 4, "compressors": 5, "zoo": 5, "testing": 6, "checkpoint": 7, "flower": 7, "lab": 8,
+    "cli": 9,
 }  # fmt: skip
 """A module imports lower layers only. Names that share a layer stay apart, but for codec and registry."""
-ENGINES = {"flower", "lab", "cli", "testing"}
+ENGINES = {"checkpoint", "flower", "lab", "cli", "testing"}
 IMPURE = {
     "asyncio", "builtins", "datetime", "glob", "http", "importlib", "io", "logging", "multiprocessing", "os",
     "pathlib", "random", "secrets", "shutil", "socket", "subprocess", "tempfile", "threading", "time", "urllib",
@@ -148,6 +150,7 @@ def test_importing_thinwire_loads_nothing_heavy_or_optional() -> None:
     code = "import sys, thinwire; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
     heavy = {"numba", "flwr", "sklearn", "matplotlib", "hypothesis", "pytest", "rich", "jinja2", "grpc", "pandas"}
+    heavy.add("safetensors")
     assert not heavy & set(run.stdout.split())
 
 

@@ -12,6 +12,7 @@ from thinwire.lab.gradients import RECIPES, BadData, flat, record, text
 from thinwire.lab.gradients.recipes import CONTEXT
 from thinwire.lab.models import CharGPT, TextBag, image_cnn
 from thinwire.lab.tasks.base import Training, shuffled_batches
+from thinwire.lab.tasks.shakespeare import characters
 from thinwire.lab.tasks.weights import initialised
 
 
@@ -112,7 +113,7 @@ def test_features_are_words_and_pairs_in_buckets() -> None:
 
 
 def test_the_data_that_ships_is_text_of_some_length() -> None:
-    ids, symbols = text.characters("".join(text.descriptions()))
+    ids, symbols = characters("".join(text.descriptions()))
     assert len(ids) > 10_000
     assert 30 < symbols < 200
     passages = text.described()

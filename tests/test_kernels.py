@@ -34,6 +34,16 @@ def test_quantizing_equals_the_reference(x: Tensor, exponent: float, threshold: 
     assert same_bits(cpu.quantize(x, 10.0**exponent, threshold), reference.quantize(x, 10.0**exponent, threshold))
 
 
+@given(finite(WORKING), st.floats(-30, 30), st.floats(0.5, 1.0))
+def test_errors_of_a_quantizer_equal_the_reference(x: Tensor, exponent: float, threshold: float) -> None:
+    step = float(torch.tensor(10.0**exponent, dtype=x.dtype))
+    found = reference.squared_error(x, step, threshold)
+    assert cpu.squared_error(x, step, threshold) == pytest.approx(found, rel=1e-12, abs=1e-300)
+    symbols = reference.quantize(x, 1.0 / step, threshold)
+    for bound in (0.5 * step, 0.9 * step, 1e30):
+        assert cpu.all_within(x, symbols, step, bound) == reference.all_within(x, symbols, step, bound)
+
+
 @pytest.mark.parametrize("bits", [1, 7, 8, 16])
 def test_dispatch_gives_the_same_bytes_below_and_above_its_threshold(bits: int) -> None:
     codes = torch.arange(40_000, dtype=torch.int32) % 2**bits

@@ -22,6 +22,7 @@ from thinwire.codecs import (
     RandomK,
     Ranges,
     Raw,
+    Rdoq,
     RedSync,
     ReusedThreshold,
     SIDCo,
@@ -39,7 +40,19 @@ from thinwire.codecs import (
 from thinwire.compressor import Clip, Compressor, Report
 from thinwire.errors import NonFiniteError, WireError
 from thinwire.feedback import ErrorFeedback, MomentumCorrection, NoFeedback
-from thinwire.policy import ByVolume, ErrorBound, Fixed, Signals, WarmUp
+from thinwire.policy import (
+    AdaQuantFL,
+    ByEnergy,
+    ByImportance,
+    ByteBudget,
+    ByVolume,
+    Deadline,
+    ErrorBound,
+    Fixed,
+    Plateau,
+    Signals,
+    WarmUp,
+)
 from thinwire.registry import parse
 from thinwire.wire import dumps, inspect, loads
 from thinwire.zoo import zoo
@@ -49,14 +62,19 @@ __version__ = "0.1.0"
 __all__ = [
     "NF4",
     "AdaComp",
+    "AdaQuantFL",
     "Ans",
+    "ByEnergy",
+    "ByImportance",
     "ByVolume",
+    "ByteBudget",
     "Cast",
     "ChunkTopK",
     "Clip",
     "Codec",
     "Compressor",
     "DGCSampling",
+    "Deadline",
     "Eden",
     "Encoded",
     "ErrorBound",
@@ -75,10 +93,12 @@ __all__ = [
     "NonFiniteError",
     "OneBit",
     "Planes",
+    "Plateau",
     "Qsgd",
     "RandomK",
     "Ranges",
     "Raw",
+    "Rdoq",
     "RedSync",
     "Report",
     "ReusedThreshold",

@@ -94,6 +94,8 @@ class Codec(ABC):
     """Every machine decodes the same bits, so a decoded tensor may carry a reference."""
     seeded: ClassVar[bool] = False
     """Decoding needs the sender's seed, which then travels."""
+    local: ClassVar[bool] = True
+    """What some rows of a tensor cost and lose tells what all of them do; not so where all share something large."""
     knob: ClassVar[str] = ""
     """The field by which bytes are traded for error, for who searches: step, nmse, bits or density; none: empty."""
     sized: ClassVar[bool] = False
@@ -178,8 +180,8 @@ class Stream(Codec):
     """Elements of every piece but the last."""
 
     @abstractmethod
-    def write(self, pieces: Iterable[Tensor]) -> dict[str, Tensor]:
-        """Return the parts of a tensor from its flat int32 pieces, in order; each is read before the next is made."""
+    def write(self, pieces: Iterable[Tensor], count: int) -> dict[str, Tensor]:
+        """Return the parts of ``count`` elements from their flat int32 pieces; each is read before the next is made."""
 
     @abstractmethod
     def read(self, parts: Mapping[str, Tensor], count: int) -> Iterator[Tensor]:

@@ -27,11 +27,13 @@ METHODS: dict[str, Method] = {
         "Compressor(Fixed(Planes(), small=Planes()), NoFeedback())", "byte planes and zstd: every bit stays"
     ),
     "auto": Method(
-        "Compressor(Fixed(Smallest(nmse=0.2), small=Step(nmse=0.005)), ErrorFeedback())",
+        "Compressor(Fixed(Smallest(nmse=0.2, options=(Step(symbols=Ans()), LowRank(left=Ans(), right=Ans()))), "
+        "small=Step(nmse=0.005)), ErrorFeedback())",
         "our best for updates: the smaller of entropy-coded quantizer and low rank, with error feedback",
     ),
     "auto-down": Method(
-        "Compressor(ErrorBound(nmse=0.2, codec=Smallest(), small=Step(nmse=0.005)), NoFeedback())",
+        "Compressor(ErrorBound(nmse=0.2, codec=Smallest(options=(Step(symbols=Ans()), "
+        "LowRank(left=Ans(), right=Ans()))), small=Step(nmse=0.005)), NoFeedback())",
         "the same for a server's model: what a round did not send, the next difference holds",
     ),
     "minmax4-floor": Method("Uniform(bits=4, rounding='floor')", "floor((x - min) / (max - min) * (2**b - 1)), b = 4"),
@@ -84,6 +86,20 @@ METHODS: dict[str, Method] = {
     "eden": Method("Eden(bits=4)", "the best levels after a random rotation, 1/256 to 8 bits: unbiased"),
     "ef-eden": Method("Eden(bits=2, scale='mse')", "the same with the least error, and error feedback"),
     "qsgd": Method("Qsgd()", "a 7th of the norm of 512 elements times an integer, at random: unbiased"),
+    "dadaquant": Method(
+        "Compressor(ByImportance(Plateau()), NoFeedback())",
+        "QSGD, twice as fine whenever the loss stops falling, finer for clients with more data",
+    ),
+    "dadaquant-time": Method(
+        "Compressor(Plateau(), NoFeedback())", "QSGD, twice as fine whenever the training loss stops falling"
+    ),
+    "dadaquant-client": Method(
+        "Compressor(ByImportance(), NoFeedback())", "QSGD, finer for clients with more data: the least levels in all"
+    ),
+    "adaquantfl": Method(
+        "Compressor(AdaQuantFL(), NoFeedback())",
+        "QSGD, its levels grow with the root of the first loss over the newest",
+    ),
     "int8-block": Method("Uniform(bits=8, symmetric=True, block=256)", "absolute-maximum 8 bits, 256 to a scale"),
     "int4-block": Method("Uniform(bits=4, symmetric=True, block=64)", "absolute-maximum 4 bits, 64 to a scale"),
     "nf4": Method("NF4()", "16 levels for a normal distribution, 64 to a scale"),

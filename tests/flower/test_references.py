@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from thinwire import WireError
-from thinwire.flower.package import Instructions, Package, Reply, Step
+from thinwire.flower.instructions import Instructions
+from thinwire.flower.package import Package, Reply, Step
 from thinwire.flower.references import Held, Publisher
 from thinwire.flower.shelf import MISSING, Shelf, follow
 from thinwire.policy import Signals
@@ -217,6 +218,28 @@ def test_damaged_replies_are_refused() -> None:
 
 
 def test_packages_round_trip() -> None:
-    told = Instructions("Fixed(TopK(0.01))", 7, 20, 6, 0.5)
+    told = Instructions("Fixed(TopK(0.01))", 7, 20, 6, 0.5, 1.25, 3.5, (0.1, None, -1e300))
     package = Package(b"b" * 16, b"t" * 32, (Step(b"one", 1), Step(b"", 2)), told)
     assert Package.loads(package.dumps()) == package
+
+
+def test_damaged_instructions_are_refused_and_losses_that_are_none_are_none() -> None:
+    told = Instructions("auto", 7, losses=(0.5, 0.25))
+    data = told.dumps()
+    unbelievable = [
+        replace(told, **{name: value}).dumps()
+        for name in ("volume_quantile", "importance", "elapsed_s")
+        for value in (float("nan"), float("inf"))
+    ]
+    for bad in (b"", data[:20], data[:35], data[:-4] + b"\xff" * 4, *unbelievable):
+        with pytest.raises(WireError):
+            Instructions.loads(bad)
+    infinite = replace(told, losses=(float("inf"), float("nan"), 1.0))
+    assert Instructions.loads(infinite.dumps()).losses == (None, None, 1.0)
+
+
+def test_a_peer_of_another_version_is_refused_by_name() -> None:
+    package, reply = Package(b"b" * 16, b"t" * 32, (), TOLD).dumps(), Reply(b"frame", 3, 0.1, 0.0, 0.0).dumps()
+    for loads, data in ((Package.loads, package), (Reply.loads, reply)):
+        with pytest.raises(WireError, match="version 2"):
+            loads(data[:4] + b"\x01" + data[5:])

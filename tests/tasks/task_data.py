@@ -23,7 +23,7 @@ def real(path: str) -> Path:
 
 def federated(task: Task, data: Data, training: Training, seed: int = 0) -> torch.nn.Module:
     """Plain federated averaging, weighted by rows."""
-    parts = partition(training.partition)(data.train[-1], training.clients, seed)
+    parts = partition(training.partition)(data.classes, training.clients, seed)
     model = task.model(seed)
     for round_ in range(training.rounds):
         states = []

@@ -27,10 +27,14 @@ def test_the_folder_comes_from_the_argument_then_from_the_environment(
     assert data_dir() is None
 
 
-@pytest.mark.parametrize("name", ["adult", "avazu"])
-def test_missing_tables_are_explained(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "folder"), [("adult", "adult"), ("avazu", "avazu"), ("shakespeare", "tinyshakespeare")]
+)
+def test_missing_files_are_explained(name: str, folder: str, tmp_path: Path) -> None:
     for root in (tmp_path, None):
-        with pytest.raises(DataNotFound, match=rf"{root or 'no data folder'}.*{name}/.*--data FOLDER or THINWIRE_DATA"):
+        with pytest.raises(
+            DataNotFound, match=rf"{root or 'no data folder'}.*{folder}/.*--data FOLDER or THINWIRE_DATA"
+        ):
             find(name).load(root)
 
 

@@ -15,7 +15,7 @@ from task_data import federated
 from thinwire.lab.tasks import Training, find, tasks
 from thinwire.lab.tasks.metrics import accuracy, auc
 
-NAMES = ["digits", "adult", "fashion-mnist", "fashion-mnist-mlp", "mnist", "avazu"]
+NAMES = ["digits", "adult", "fashion-mnist", "fashion-mnist-mlp", "mnist", "shakespeare", "avazu"]
 
 
 # The registry

@@ -1,4 +1,4 @@
-"""The command line: `thinwire compare`, `federate`, `report`, `bench`, `inspect` and `list`."""
+"""The command line: `compare`, `federate`, `report`, `bench`, `advise`, `pack`, `unpack`, `inspect` and `list`."""
 
 from __future__ import annotations
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-EXTRAS = {"flwr": "lab", "sklearn": "lab", "matplotlib": "lab", "rich": "lab", "jinja2": "lab", "markupsafe": "lab"}
+EXTRAS = {
+    "flwr": "lab",
+    "sklearn": "lab",
+    "matplotlib": "lab",
+    "rich": "lab",
+    "jinja2": "lab",
+    "markupsafe": "lab",
+    "safetensors": "checkpoint",
+}
 """Packages that thinwire does without until a command needs them, and the extra that brings each."""
 
 

@@ -1,4 +1,7 @@
-"""Explain a frame, the bytes that `thinwire.dumps` makes: sizes, codecs, and every tensor where its schema is known."""
+"""Explain a frame, the bytes that `thinwire.dumps` makes, or a packed checkpoint: sizes, codecs, and every tensor.
+
+A frame shows its tensors where its schema is known: it brings names and shapes, or another frame does.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from thinwire.cli.bad_input import BadInput, bad_input
+from thinwire.cli.inspect_packed import is_packed, show_packed
 from thinwire.cli.screen import table
 from thinwire.codec import Encoded, Spec
 from thinwire.errors import WireError
 from thinwire.wire import Inspection, inspect, shown
 
-SUMMARY = "explain a frame file"
+SUMMARY = "explain a frame file or a packed checkpoint"
 EPILOG = """examples:
   thinwire inspect update.twir                  sizes and codecs; tensors too, where the frame brings its schema
   thinwire inspect update.twir --schema full.twir
                                                 names and shapes from another frame, made with dumps(..., schema=True)
+  thinwire inspect delta.tw                     a checkpoint that `thinwire pack` packed
   thinwire inspect update.twir | grep bias       a line per tensor, so that other tools can read it
 
 In Python, Path("update.twir").write_bytes(thinwire.dumps(message, schema=True)) makes such a file."""
@@ -25,7 +30,7 @@ HEAD = ("tensor", "shape", "dtype", "codec", "bytes", "bits/element", "ratio")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("frame", type=Path, metavar="FRAME", help="a file that holds one frame")
+    parser.add_argument("frame", type=Path, metavar="FRAME", help="a file that holds one frame, or a packed checkpoint")
     schema = "a frame with an inline schema, whose names and shapes FRAME has too; default: FRAME's own schema, if any"
     parser.add_argument("--schema", type=Path, metavar="FRAME2", help=schema)
 
@@ -33,9 +38,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Print what a frame says about itself."""
     with bad_input():
+        packed = is_packed(options.frame)
+    if packed:
+        return _show_packed(options)
+    with bad_input():
         expect = _schema(options.schema) if options.schema else None
         found = _inspect(options.frame, expect)
     _show(options.frame, found)
+    return 0
+
+
+def _show_packed(options: argparse.Namespace) -> int:
+    if options.schema:
+        raise BadInput(f"{options.frame} is a packed checkpoint: it brings names and shapes, so leave out --schema")
+    with bad_input():
+        show_packed(options.frame)
     return 0
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import thinwire
-from thinwire.cli import bench, compare, federate, inspect, listing, report
+from thinwire.cli import advise, bench, compare, federate, inspect, listing, pack, report, unpack
 from thinwire.cli.bad_input import BadInput
 from thinwire.errors import unknown
 
@@ -18,6 +18,9 @@ COMMANDS: dict[str, ModuleType] = {
     "federate": federate,
     "report": report,
     "bench": bench,
+    "advise": advise,
+    "pack": pack,
+    "unpack": unpack,
     "inspect": inspect,
     "list": listing,
 }
@@ -26,6 +29,8 @@ EPILOG = """examples:
   thinwire compare --out demo                   eight ways to send a model, three seeds each, and a report
   thinwire federate --uplink "TopK(0.01)"       one federated run, round by round
   thinwire bench selectors                      speed and quality of every way to select, on this machine
+  thinwire pack model.safetensors --bound nmse=0.001
+                                                a checkpoint in a fraction of its bytes
   thinwire list methods                         what --uplink and --downlink may name
 
 `thinwire COMMAND --help` explains every option of a command."""

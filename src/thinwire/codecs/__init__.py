@@ -10,6 +10,7 @@ from thinwire.codecs.natural import Natural
 from thinwire.codecs.qsgd import Qsgd
 from thinwire.codecs.quantize import Step, Uniform
 from thinwire.codecs.raw import Cast, Planes, Raw
+from thinwire.codecs.rdoq import Rdoq
 from thinwire.codecs.rotate import Eden
 from thinwire.codecs.signs import OneBit, Sign
 from thinwire.codecs.smallest import Smallest
@@ -51,6 +52,7 @@ __all__ = [
     "RandomK",
     "Ranges",
     "Raw",
+    "Rdoq",
     "RedSync",
     "ReusedThreshold",
     "SIDCo",

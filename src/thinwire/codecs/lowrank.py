@@ -54,6 +54,7 @@ class LowRank(Codec, id="lowrank", tag=24):
 
     sized = True
     knob = "nmse"
+    local = False
 
     def __post_init__(self) -> None:
         goals = [name for name in ("rank", "ratio", "nmse") if getattr(self, name) is not None]

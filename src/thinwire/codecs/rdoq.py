@@ -31,10 +31,10 @@ _SLACK = 0.01
 class Rdoq(Codec, id="rdoq", tag=6):
     """Uniform quantizer whose every symbol minimizes ``D + lambda R``: the fewest bytes for an error. For updates.
 
-    R is what the symbol costs where it stands: rows and columns have magnitude classes and signs (`Ans`). Symbols decode
-    to the mean of what they stand for. Exactly one of ``nmse`` (``sum((x-y)**2) / sum(x**2)``, verified on the decoded
-    tensor; 0.01 if none is given) and ``step`` (no promise). ``trade`` is lambda, in squared steps a bit. One step for
-    all tensors of a message is about the best for their joint error. Sullivan and Wiegand 1998.
+    R is what the symbol costs where it stands: rows and columns have magnitude classes and signs (`Ans`). Symbols
+    decode to the mean of what they stand for. Exactly one of ``nmse`` (``sum((x-y)**2) / sum(x**2)``, verified on the
+    decoded tensor; 0.01 if none is given) and ``step`` (no promise). ``trade`` is lambda, in squared steps a bit. One
+    step for all tensors of a message is about the best for their joint error. Sullivan and Wiegand 1998.
     """
 
     nmse: float | None = None
@@ -87,7 +87,7 @@ class Rdoq(Codec, id="rdoq", tag=6):
         }
 
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
-        """Return ``(256 * symbol + offset of its magnitude) * step``: an integer below 2**53 times a number, rounded."""
+        """Return ``(256 * symbol + offset of its magnitude) * step / 256``: an integer times a number, rounded once."""
         step = float(parts["step"])
         if not 0 < step < math.inf:
             raise WireError(f"rdoq: the step is {step}, expected a positive finite number")

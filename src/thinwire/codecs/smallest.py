@@ -21,7 +21,7 @@ class Smallest(Codec, id="smallest"):
     """
 
     nmse: float | None = None
-    options: tuple[Codec, ...] = child("(Step(), LowRank())")
+    options: tuple[Codec, ...] = child("(Rdoq(), LowRank(left=Ans(), right=Ans()))")
 
     def __post_init__(self) -> None:
         if not self.options or not all(isinstance(option, Codec) for option in self.options):
@@ -52,5 +52,5 @@ class Smallest(Codec, id="smallest"):
 
 def _with_bound(option: Any, nmse: float) -> Codec:
     if not hasattr(option, "nmse"):
-        raise ValueError(f"Smallest: {option} has no error bound; give options such as Step() and LowRank()")
+        raise ValueError(f"Smallest: {option} has no error bound; give options such as Rdoq() and LowRank()")
     return replace(option, nmse=nmse)  # type: ignore[no-any-return]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor
 
@@ -43,10 +42,11 @@ class Compressor:
         energies = {name: energy(x) for name, x in targets.items() if x.dtype.is_floating_point}
         signals = replace(signals or Signals(), energies=energies, kept=_under("policy/", state))
         sending = Sending(targets, specs(given), _histories(state), signals, seed)
+        sent_tensors, kept_by_policy = sending.encoded(self.policy)
         message: Message = {}
-        new_state: State = {f"policy/{key}": value for key, value in _remembered(self.policy, signals).items()}
+        new_state: State = {f"policy/{key}": value for key, value in kept_by_policy.items()}
         reports: dict[str, TensorReport] = {}
-        for name, sent in sending.encoded(self.policy):
+        for name, sent in sent_tensors:
             encoded, history = sent.encoded, sent.history
             left = _left(targets[name], encoded, history)
             reports[name] = _report(encoded, energies.get(name, 0.0), left)
@@ -116,12 +116,6 @@ def _share_memory(x: Tensor, others: Iterable[Tensor]) -> bool:
 def _report(sent: Encoded, squares: float, left: Tensor | None) -> TensorReport:
     error = 0.0 if left is None else energy(left)
     return TensorReport(str(sent.codec), sent.payload_bytes, sent.spec.nbytes, error, squares)
-
-
-def _remembered(policy: Policy, signals: Signals) -> State:
-    """Return what the policy wants to find in ``signals.kept`` the next time."""
-    keep: Any = getattr(policy, "keep", None)
-    return keep(signals) if keep else {}
 
 
 def _under(prefix: str, state: State) -> State:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,9 @@ from thinwire.kernels.distortion import energy
 from thinwire.kernels.narrow import saturate
 from thinwire.policy import Curve, Plan, Point, Policy, Signals, Trial
 
-_SAMPLE = 1 << 17
+_LOOKS = 4
+"""How often a policy may ask for more points of the curves."""
+_SAMPLE = 1 << 16
 _ROWS = 64
 
 
@@ -39,51 +41,62 @@ class Sending:
     signals: Signals
     seed: int
 
-    def encoded(self, policy: Policy) -> Iterator[tuple[str, Sent]]:
-        """Yield every tensor as the policy wants it. Raises NonFiniteError naming the tensor."""
-        curves = self._curves(policy)
-        signals = replace(self.signals, curves=curves)
-        plan = policy.plan(self.specs, signals)
-        if not curves:
-            yield from ((name, self._encode(name, plan[name])) for name in self.targets)
-        else:
-            yield from self._settled(policy, plan, signals).items()
+    def encoded(self, policy: Policy) -> tuple[Iterable[tuple[str, Sent]], State]:
+        """Return every tensor as the policy wants it, one after the other, and what the policy wants to remember.
 
-    def _settled(self, policy: Any, plan: Plan, signals: Signals) -> dict[str, Sent]:
-        """Return every tensor encoded as the policy's last plan wants it."""
+        Raises NonFiniteError naming the tensor.
+        """
+        curves = self._curves(policy)
+        signals = replace(self.signals, curves=curves or {})
+        plan = policy.plan(self.specs, signals)
+        if curves is None:
+            return ((name, self._encode(name, plan[name])) for name in self.targets), _kept(policy, signals)
+        sent, trials = self._settled(policy, plan, signals)
+        return sent.items(), _kept(policy, replace(signals, trials=tuple(trials)))
+
+    def _settled(self, policy: Any, plan: Plan, signals: Signals) -> tuple[dict[str, Sent], list[Trial]]:
+        """Return every tensor encoded as the policy's last plan wants it, and what its plans cost."""
         sent: dict[str, Sent] = {}
         trials: list[Trial] = []
         better: Plan | None = plan
         while better is not None:
             changed = [name for name in self.targets if name not in sent or sent[name].asked != better[name]]
             sent |= {name: self._encode(name, better[name]) for name in changed}
-            trials.append(Trial(better, {name: self._point(name, sent[name].encoded) for name in self.targets}))
+            points = {name: self._point(name, sent[name].encoded) for name in self.targets}
+            trials.append(Trial(better, points, self.specs))
             better = policy.revise(trials, self.specs, signals)
-        return sent
+        return sent, trials
 
-    def _curves(self, policy: Policy) -> dict[str, Curve]:
+    def _curves(self, policy: Policy) -> dict[str, Curve] | None:
+        """Return what the policy wants measured; None where it has no goal for the whole message."""
         ask: Any = getattr(policy, "options", None)
-        if ask is None:
-            return {}
+        if ask is None or not self.specs or ask(self.specs, self.signals) is None:
+            return None
         for name, squares in self.signals.energies.items():
             if not math.isfinite(squares):
                 raise NonFiniteError(f"{name}: the tensor holds NaN or infinity, which no goal for a message can weigh")
-        wanted = ask(self.specs, self.signals)
-        return {name: self._curve(name, codecs) for name, codecs in wanted.items()}
+        curves: dict[str, Curve] = {}
+        for _ in range(_LOOKS):
+            wanted = ask(self.specs, replace(self.signals, curves=curves))
+            if not wanted:
+                break
+            curves = curves | {name: curves.get(name, ()) + self._curve(name, made) for name, made in wanted.items()}
+        return curves
 
     def _curve(self, name: str, codecs: tuple[Codec, ...]) -> Curve:
-        """Return what each codec makes of a tensor: of some of its rows, where it is large."""
+        """Return what each codec makes of a tensor."""
         x = self._sendable(name)
         some = x[:: max(1, x.numel() // _SAMPLE)] if x.dim() > 1 and x.shape[0] >= _ROWS else x
+        return tuple(self._measured(name, codec, x, some if codec.local else x) for codec in codecs)
+
+    def _measured(self, name: str, codec: Codec, x: Tensor, some: Tensor) -> Point:
+        """Return a point for x as some of its rows tell it."""
         whole = self.signals.energies.get(name, 0.0)
         squares = whole if some is x else energy(some)
+        encoded, _ = encode_with_history(codec, some, self._tensor_seed(name), {}, squares)
         share = x.numel() / max(some.numel(), 1)
-        points = []
-        for codec in codecs:
-            encoded, _ = encode_with_history(codec, some, self._tensor_seed(name), {}, squares)
-            error = _error(some, encoded) * (whole / squares if squares else share)
-            points.append(Point(codec, encoded.payload_bytes * share, error))
-        return tuple(points)
+        error = _error(some, encoded) * (whole / squares if squares else share)
+        return Point(codec, encoded.payload_bytes * share, error)
 
     def _encode(self, name: str, codec: Codec) -> Sent:
         x, squares = self._sendable(name), self.signals.energies.get(name)
@@ -103,6 +116,10 @@ class Sending:
 
     def _tensor_seed(self, name: str) -> int:
         return derive_seed(self.seed, f"{self.signals.round}/{name}")
+
+
+def _kept(policy: Any, signals: Signals) -> State:
+    return policy.keep(signals) if hasattr(policy, "keep") else {}
 
 
 def _error(x: Tensor, encoded: Encoded) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from flwr.app import Context, Error, Message, MetricRecord
+from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 from torch import Tensor
@@ -15,9 +15,13 @@ from thinwire.delta import subtract
 from thinwire.errors import NonFiniteError, WireError
 from thinwire.flower import carrier, state
 from thinwire.flower.engine import MOD_FAILED
+from thinwire.flower.instructions import Instructions
+from thinwire.flower.losses import samples_of
+from thinwire.flower.missed import caught_up
 from thinwire.flower.package import Package, Reply
 from thinwire.flower.shelf import follow
-from thinwire.policy import Signals
+from thinwire.flower.turns import stated
+from thinwire.policy import Signals, Turn
 from thinwire.wire import INLINE_LIMITS, Limits, dumps
 from thinwire.zoo import compressor
 
@@ -39,7 +43,9 @@ def answer(message: Message, context: Context, call_next: ClientAppCallable, lim
     try:
         started = time.perf_counter()
         package = Package.loads(sent[1])
-        before = state.load(context).settled(package.instructions.accepted)
+        told = package.instructions
+        latency_s = stated(context, "latency-s") or 0.0
+        before = state.load(context).settled(told.accepted, told.elapsed_s, latency_s)
         now = replace(before, shelf=follow(package, before.shelf, limits))
         decode_s = time.perf_counter() - started
     except WireError as error:
@@ -49,25 +55,28 @@ def answer(message: Message, context: Context, call_next: ClientAppCallable, lim
     reference = now.shelf.current.tensors
     # A fresh RecordDict: the incoming one may be shared with other messages.
     message.content = carrier.replace_arrays(message.content, carrier.to_records(reference))
+    started = time.perf_counter()
     reply = call_next(message, context)
     if reply.has_error() or not reply.content.array_records:
         return reply
-    return _compressed(message, reply, context, package, now, decode_s)
+    turn = Turn(0, 0.0, len(sent[1]), compute_s=time.perf_counter() - started, codec_s=decode_s)
+    return _compressed(message, reply, context, told, now, turn)
 
 
 def _compressed(
-    message: Message, reply: Message, context: Context, package: Package, now: state.ClientState, decode_s: float
+    message: Message, reply: Message, context: Context, told: Instructions, now: state.ClientState, turn: Turn
 ) -> Message:
     assert now.shelf.current is not None
     started = time.perf_counter()
     try:
         update = _difference(reply, now.shelf.current.tensors)
-        frame, pending, nmse = _encode(update, reply, package, now.committed, context)
+        frame, pending, nmse = _encode(update, reply, told, now, context)
     except (WireError, NonFiniteError, ValueError) as error:
         return Message(Error(MOD_FAILED, f"thinwire: {error}"), reply_to=message)
-    round_ = package.instructions.round
-    state.save(context, replace(now, pending=pending, pending_round=round_))
-    body = Reply(frame, round_, nmse, time.perf_counter() - started, decode_s).dumps()
+    encode_s = time.perf_counter() - started
+    body = Reply(frame, told.round, nmse, encode_s, turn.codec_s).dumps()
+    turn = replace(turn, sent_bytes=len(body), codec_s=turn.codec_s + encode_s)
+    state.save(context, replace(now, pending=pending, pending_round=told.round, pending_turn=turn))
     name = next(iter(reply.content.array_records))
     reply.content = carrier.replace_arrays(reply.content, {name: carrier.carry(body, carrier.UP)})
     return reply
@@ -88,21 +97,26 @@ def _difference(reply: Message, reference: dict[str, Tensor]) -> dict[str, Tenso
 
 
 def _encode(
-    update: dict[str, Tensor], reply: Message, package: Package, residual: State, context: Context
+    update: dict[str, Tensor], reply: Message, told: Instructions, now: state.ClientState, context: Context
 ) -> tuple[bytes, State, float]:
-    told = package.instructions
-    quantile = told.volume_quantile if told.volume_quantile >= 0 else None
-    signals = Signals(told.round, told.rounds or None, _samples(reply), quantile)
-    seed = _seed(context)
-    message, pending, report = compressor(told.uplink).compress(update, residual, signals, seed)
+    uplink, signals = compressor(told.uplink), _signals(told, reply, now, context)
+    before = caught_up(uplink.policy, now.committed, told)
+    message, pending, report = uplink.compress(update, before, signals, _seed(context))
     return dumps(message), pending, report.nmse
 
 
-def _samples(reply: Message) -> int | None:
-    for record in reply.content.metric_records.values():
-        if isinstance(record, MetricRecord) and isinstance(count := record.get("num-examples"), int):
-            return count
-    return None
+def _signals(told: Instructions, reply: Message, now: state.ClientState, context: Context) -> Signals:
+    return Signals(
+        told.round,
+        told.rounds or None,
+        samples_of(reply),
+        volume_quantile=told.volume_quantile if told.volume_quantile > 0 else None,
+        bandwidth_bps=stated(context, "bandwidth-bps"),
+        loss=told.losses[-1] if told.losses else None,
+        importance=told.importance if told.importance > 0 else None,
+        latency_s=stated(context, "latency-s"),
+        turns=now.turns,
+    )
 
 
 def _seed(context: Context) -> int:

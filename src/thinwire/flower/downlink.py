@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from flwr.app import Message, RecordDict
 from torch import Tensor
 
 from thinwire.compressor import Compressor
 from thinwire.flower import carrier
+from thinwire.flower.instructions import Instructions
 from thinwire.flower.ledger import Transfer
 from thinwire.flower.nodes import Nodes, Sent, dense_bytes
-from thinwire.flower.package import Instructions
 from thinwire.flower.references import Held, Path, Publisher
 from thinwire.policy import Signals
 
@@ -32,9 +33,17 @@ class Downlink:
         for message in messages:
             if id(message.content) not in read and carrier.compressible(message.content):
                 read[id(message.content)] = carrier.to_tensors(message.content)
-        return [self._pack(message, read.get(id(message.content), {}), cohort, told) for message in messages]
+        shares = self._nodes.importances(cohort)
+        return [self._pack(message, read.get(id(message.content), {}), cohort, shares, told) for message in messages]
 
-    def _pack(self, message: Message, tensors: dict[str, Tensor], cohort: Sequence[int], told: Instructions) -> Sent:
+    def _pack(
+        self,
+        message: Message,
+        tensors: dict[str, Tensor],
+        cohort: Sequence[int],
+        shares: Mapping[int, float],
+        told: Instructions,
+    ) -> Sent:
         node_id = message.metadata.dst_node_id
         node = self._nodes[node_id]
         if not tensors or node.plain:
@@ -42,8 +51,14 @@ class Downlink:
             return Sent(message, tensors, node.held, told.round, packed=False)
         publisher, encode_s = self._publish(tensors, cohort, told)
         path = publisher.path(node.held)
-        quantile = self._nodes.volume_quantile(node_id, cohort)
-        personal = Instructions(told.uplink, told.round, told.rounds, node.accepted, quantile)
+        personal = replace(
+            told,
+            accepted=node.accepted,
+            volume_quantile=self._nodes.volume_quantile(node_id, cohort),
+            importance=shares.get(node_id, -1.0),
+            elapsed_s=node.elapsed_s,
+            losses=self._nodes.losses_since(node.accepted),
+        )
         data = publisher.package(path, personal)
         self._record(node_id, path, len(data), publisher, encode_s, told.round)
         after = publisher.after(path, node.held)
@@ -60,8 +75,12 @@ class Downlink:
             self._publishers[key] = Publisher(tensors, self._compressor, self._keyframe_every)
         publisher, started = self._publishers[key], time.perf_counter()
         held = [self._nodes[node_id].held for node_id in cohort]
-        fresh = publisher.publish(tensors, Signals(told.round, told.rounds or None), held)
+        fresh = publisher.publish(tensors, self._signals(told), held)
         return publisher, time.perf_counter() - started if fresh else 0.0
+
+    def _signals(self, told: Instructions) -> Signals:
+        losses = self._nodes.losses
+        return Signals(told.round, told.rounds or None, loss=losses[-1] if losses else None)
 
     def _record(self, node_id: int, path: Path, size: int, publisher: Publisher, encode_s: float, round_: int) -> None:
         dense = sum(spec.nbytes for spec in publisher.schema.values())

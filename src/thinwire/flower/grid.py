@@ -9,14 +9,13 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from thinwire.flower.downlink import Downlink
+from thinwire.flower.exchange import Clock, Timed
+from thinwire.flower.instructions import Instructions
 from thinwire.flower.ledger import Transfer
-from thinwire.flower.nodes import Nodes, Sent
-from thinwire.flower.package import Instructions
+from thinwire.flower.nodes import TRAINS, Nodes, Sent
 from thinwire.flower.uplink import Uplink
 from thinwire.registry import text
 from thinwire.zoo import compressor
-
-_TRAINS = "train"
 
 
 class CompressedGrid(Grid):
@@ -39,7 +38,7 @@ class CompressedGrid(Grid):
         compressor(uplink, "up")
         self.ledger: list[Transfer] = []
         self.nodes = Nodes()
-        self._grid, self._rounds, self._round = grid, rounds or 0, 0
+        self._grid, self._clock, self._rounds, self._round = grid, Clock(grid), rounds or 0, 0
         self._uplink_text = uplink if isinstance(uplink, str) else text(uplink)
         self._downlink = Downlink(self.nodes, self.ledger, compressor(downlink, "down"), keyframe_every)
         self._uplink = Uplink(self.nodes, self.ledger)
@@ -69,30 +68,36 @@ class CompressedGrid(Grid):
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Compress and push."""
         packed = self._pack(messages)
-        ids = list(self._grid.push_messages([sent.message for sent in packed]))
+        ids = self._clock.push([sent.message for sent in packed])
         self._waiting.update(zip(ids, packed, strict=True))
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Pull and open."""
-        return [self._open(reply) for reply in self._grid.pull_messages(message_ids)]
+        return [self._open(timed) for timed in self._clock.pull(message_ids)]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Compress, send, wait and open. Of a client whose reply never came only what is certain counts as held."""
         packed = self._pack(messages)
-        replies = list(self._grid.send_and_receive([sent.message for sent in packed], timeout=timeout))
+        replies = self._clock.exchange([sent.message for sent in packed], timeout)
         ids = [sent.message.metadata.message_id for sent in packed]
         self._waiting.update(zip(ids, packed, strict=True))
-        opened = [self._open(reply) for reply in replies]
+        opened = [self._open(timed) for timed in replies]
         for message_id in ids:
             self._waiting.pop(message_id, None)
         return opened
 
     def _pack(self, messages: Iterable[Message]) -> list[Sent]:
         outgoing = list(messages)
-        self._round += any(message.metadata.message_type == _TRAINS for message in outgoing)
+        if any(message.metadata.message_type == TRAINS for message in outgoing):
+            self._begin_round()
         return self._downlink.pack_all(outgoing, Instructions(self._uplink_text, max(1, self._round), self._rounds))
 
-    def _open(self, reply: Message) -> Message:
-        sent = self._waiting.pop(reply.metadata.reply_to_message_id, None)
-        return reply if sent is None else self._uplink.open(reply, sent)
+    def _begin_round(self) -> None:
+        if self._round:
+            self.nodes.end_round()
+        self._round += 1
+
+    def _open(self, timed: Timed) -> Message:
+        sent = self._waiting.pop(timed.reply.metadata.reply_to_message_id, None)
+        return timed.reply if sent is None else self._uplink.open(timed.reply, sent, timed.elapsed_s)

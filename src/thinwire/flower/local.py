@@ -7,6 +7,7 @@ protobuf of a deployment, so the bytes are true and nothing is shared by acciden
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -83,6 +84,7 @@ class LocalGrid(Grid):
         self._run = engine.empty_run(RUN_ID)
         self._sends = 0
         self._replies: dict[str, Message] = {}
+        self._elapsed: dict[str, float] = {}
         self._contexts: dict[int, bytes] = {}
         for node_id, config in enumerate(_configs(node_configs), start=1):
             context = Context(RUN_ID, node_id, dict(config), RecordDict(), dict(run_config or {}))
@@ -119,6 +121,7 @@ class LocalGrid(Grid):
         for message in sent:
             self._known(message.metadata.dst_node_id)
         self._sends += bool(sent)
+        self._elapsed = {message_id: self._elapsed[message_id] for message_id in self._replies}
         deflated = engine.deflate(sent)
         for message, data in zip(sent, deflated, strict=True):
             self._deliver(message, data)
@@ -132,7 +135,12 @@ class LocalGrid(Grid):
         """Run the clients and return their replies in the order sent; nothing here waits, so `timeout` is not used."""
         return self.pull_messages(self.push_messages(messages))
 
+    def elapsed_s(self, message_id: str) -> float:
+        """Return how long a message took, from its delivery to its reply, without what clients before it took."""
+        return self._elapsed.get(message_id, -1.0)
+
     def _deliver(self, message: Message, data: engine.Deflated) -> None:
+        started = time.perf_counter()
         node_id, round_ = message.metadata.dst_node_id, self._round(message)
         self._count(message, data, "down", node_id, round_)
         if self._lost(message):
@@ -142,6 +150,7 @@ class LocalGrid(Grid):
         self._count(reply, answer, "up", node_id, round_)
         if not self._lost(reply):
             self._replies[data.message_id] = engine.inflate(answer)
+            self._elapsed[data.message_id] = time.perf_counter() - started
 
     def _answer(self, node_id: int, message: Message) -> Message:
         context = self.context(node_id)

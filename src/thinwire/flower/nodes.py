@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from flwr.app import Message
 from torch import Tensor
 
+from thinwire.flower.instructions import MOST_LOSSES
+from thinwire.flower.losses import average
 from thinwire.flower.references import Held
+from thinwire.policy.importance import importances
+
+TRAINS = "train"
+"""The type of messages that begin a round."""
 
 
 @dataclass
@@ -18,6 +24,8 @@ class Node:
     held: Held = field(default_factory=Held)
     accepted: int = -1
     """The last round whose reply was accepted; -1: none."""
+    elapsed_s: float = -1.0
+    """How long that round took, from sending the message until the reply was there; -1: not known."""
     samples: int | None = None
     plain: bool = False
     """It runs without thinwire."""
@@ -49,6 +57,10 @@ class Nodes:
     """All nodes by id; unknown ones start with nothing."""
 
     by_id: dict[int, Node] = field(default_factory=dict)
+    losses: list[float | None] = field(default_factory=list)
+    """The training loss of the global model that clients reported in round 1, in round 2, ..."""
+    reports: list[tuple[int | None, float]] = field(default_factory=list)
+    """(samples, loss) of the replies that came in since the last round began."""
 
     def __getitem__(self, node_id: int) -> Node:
         return self.by_id.setdefault(node_id, Node())
@@ -61,15 +73,21 @@ class Nodes:
         known = [samples for other in cohort if (samples := self[other].samples) is not None]
         return sum(samples <= own for samples in known) / len(known) if known else -1.0
 
+    def importances(self, cohort: Sequence[int]) -> dict[int, float]:
+        """Return each client's ``Signals.importance``, of those in the cohort whose samples are known."""
+        known = {node_id: samples for node_id in cohort if (samples := self[node_id].samples) is not None}
+        return dict(zip(known, importances(list(known.values())), strict=True))
+
+    def end_round(self) -> None:
+        """Make what was reported the loss of the round that ends."""
+        self.losses.append(average(self.reports))
+        self.reports = []
+
+    def losses_since(self, accepted: int) -> tuple[float | None, ...]:
+        """Return the losses that a client was not told, or forgot, whose reply of round ``accepted`` came last."""
+        return tuple(self.losses[max(0, accepted - 1) :][-MOST_LOSSES:])
+
 
 def dense_bytes(tensors: dict[str, Tensor]) -> int:
     """Return the bytes of the tensors as they are."""
     return sum(x.numel() * x.itemsize for x in tensors.values())
-
-
-def samples_of(reply: Message) -> int | None:
-    """Return ``num-examples`` of a reply's metrics, where it has any."""
-    for record in reply.content.metric_records.values():
-        if isinstance(count := record.get("num-examples"), int | float):
-            return int(count)
-    return None

@@ -4,7 +4,8 @@
               | instructions length u32 | frames | instructions
     reply:    "TWUP" | version u8 | round i32 | nmse f32 | encode seconds f32 | decode seconds f32 | frame
 
-A package of no steps is a model that the client already holds: its 32-byte hash. Frames are ordinary thinwire frames.
+A package of no steps is a model that the client already holds: its 32-byte hash. Frames are ordinary thinwire frames,
+instructions are laid out in ``instructions.py``. Version 1 had no importance, no elapsed seconds and no losses.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from torch import Tensor
 
 from thinwire.codec import specs
 from thinwire.errors import WireError
+from thinwire.flower.instructions import Instructions
 from thinwire.wire import schema_id
 
-_VERSION = 1
+_VERSION = 2
 _HEADER = struct.Struct("<4sBB16s32s")
 _REPLY = struct.Struct("<4sBifff")
-_INSTRUCTIONS = struct.Struct("<iiif")
 _STEP_BYTES = 7
 KEYFRAME, SNAPSHOT = 1, 2
 """Flags of a step: keep what it leads to as a keyframe; it starts from nothing instead of from the last model."""
@@ -47,21 +48,6 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Instructions:
-    """What the server tells one client beside the model."""
-
-    uplink: str
-    """How to compress the reply: text for ``thinwire.zoo.compressor``."""
-    round: int
-    rounds: int = 0
-    """0: not known."""
-    accepted: int = -1
-    """The last round whose reply of this client the server accepted; -1: none."""
-    volume_quantile: float = -1.0
-    """This client's place among the round's clients by data size, in (0, 1]; -1: not known."""
-
-
-@dataclass(frozen=True)
 class Package:
     """All that one client needs to hold the model of a message."""
 
@@ -73,9 +59,7 @@ class Package:
     def dumps(self) -> bytes:
         """Return the bytes."""
         sizes = b"".join(bytes([s.flags]) + len(s.frame).to_bytes(6, "little") for s in self.steps)
-        told = self.instructions
-        fixed = _INSTRUCTIONS.pack(told.round, told.rounds, told.accepted, told.volume_quantile)
-        tail = fixed + told.uplink.encode()
+        tail = self.instructions.dumps()
         header = _HEADER.pack(b"TWDN", _VERSION, len(self.steps), self.base[:16], self.target)
         return b"".join([header, sizes, len(tail).to_bytes(4, "little"), *(s.frame for s in self.steps), tail])
 
@@ -91,22 +75,13 @@ class Package:
         heads = [data[i : i + _STEP_BYTES] for i in range(_HEADER.size, at, _STEP_BYTES)]
         lengths = [int.from_bytes(head[1:], "little") for head in heads]
         tail = int.from_bytes(data[at : at + 4], "little")
-        if at + 4 + sum(lengths) + tail != len(data) or tail < _INSTRUCTIONS.size:
+        if at + 4 + sum(lengths) + tail != len(data):
             raise WireError("the package's lengths disagree with its size")
         steps, at = [], at + 4
         for head, length in zip(heads, lengths, strict=True):
             steps.append(Step(data[at : at + length], head[0]))
             at += length
-        return cls(base, target, tuple(steps), _instructions(data[at:]))
-
-
-def _instructions(data: bytes) -> Instructions:
-    round_, rounds, accepted, quantile = _INSTRUCTIONS.unpack_from(data)
-    try:
-        uplink = data[_INSTRUCTIONS.size :].decode()
-    except UnicodeDecodeError:
-        raise WireError("the uplink's description is not UTF-8") from None
-    return Instructions(uplink, round_, rounds, accepted, quantile)
+        return cls(base, target, tuple(steps), Instructions.loads(data[at:]))
 
 
 @dataclass(frozen=True)

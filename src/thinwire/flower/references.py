@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from thinwire.codec import Encoded, encode, specs
+from thinwire.codec import Encoded, State, encode, specs
 from thinwire.compressor import Compressor, Report
 from thinwire.delta import add, check_finite, subtract, zeros
 from thinwire.feedback import NoFeedback
-from thinwire.flower.package import KEYFRAME, NOTHING, SNAPSHOT, Instructions, Package, Step, model_hash
+from thinwire.flower.instructions import Instructions
+from thinwire.flower.missed import policy_state
+from thinwire.flower.package import KEYFRAME, NOTHING, SNAPSHOT, Package, Step, model_hash
 from thinwire.flower.shelf import Reference, Tensors
 from thinwire.policy import Signals
 from thinwire.registry import parse
@@ -84,6 +86,7 @@ class Publisher:
         self._content: Tensors = {}
         self._content_id = b""
         self._signals = Signals()
+        self._kept: State = {}
         self._round_energy: float | None = None
 
     def publish(self, tensors: Mapping[str, Tensor], signals: Signals, cohort: Sequence[Held] = ()) -> bool:
@@ -99,7 +102,7 @@ class Publisher:
         check_finite(content)
         self._end_epoch()
         base = self._base_for(cohort)
-        reached, step, self.report = self._delta(base, content, signals)
+        reached, step, self.report, self._kept = self._delta(base, content, signals)
         self.version += 1
         step = replace(step, flags=step.flags | (KEYFRAME if self._makes_keyframe() else 0))
         self._links = [*(self._links if base is self._main else []), Link(base.id, (step,))]
@@ -149,17 +152,19 @@ class Publisher:
         current = sum(self._main.id in held.ids() for held in cohort)
         return self._keyframe if ahead % self._every == 0 and 2 * current < len(cohort) else self._main
 
-    def _delta(self, base: Reference, content: Tensors, signals: Signals) -> tuple[Reference, Step, Report]:
+    def _delta(self, base: Reference, content: Tensors, signals: Signals) -> tuple[Reference, Step, Report, State]:
+        """Return what is reached by which step, what that cost, and what the policy remembers of it."""
         difference = subtract(content, base.tensors)
-        message, _, report = self._tightened(base, difference).compress(difference, {}, signals)
+        message, state, report = self._tightened(base, difference).compress(difference, self._kept, signals)
+        kept = policy_state(state)
         if all(encoded.codec.lossless for encoded in message.values()):
             # A float difference rounds: what must arrive exactly is sent as it is.
-            message, _, report = self._compressor.compress(content, {}, signals)
-            return Reference.of(content), Step(dumps(message, schema=True), SNAPSHOT), report
+            message, _, report = self._compressor.compress(content, self._kept, signals)
+            return Reference.of(content), Step(dumps(message, schema=True), SNAPSHOT), report, kept
         for name, encoded in message.items():
             _refuse_inexact(name, encoded)
         reached = Reference.of(add(base.tensors, decode_message(message)))
-        return reached, Step(dumps(message, schema=base.id == self._zero.id)), report
+        return reached, Step(dumps(message, schema=base.id == self._zero.id)), report, kept
 
     def _tightened(self, base: Reference, difference: Tensors) -> Compressor:
         """Scale a relative error bound so that its absolute error is that of one round's difference."""
@@ -189,7 +194,7 @@ class Publisher:
         if self._keyframe.id not in known or self._makes_keyframe() or len(self._links) < 2:
             return None
         if self._star is None:
-            reached, step, _ = self._delta(self._keyframe, self._content, self._signals)
+            reached, step, _, _ = self._delta(self._keyframe, self._content, self._signals)
             self._star = Path(self._keyframe.id, (step,), reached, "keyframe delta")
         return self._star
 

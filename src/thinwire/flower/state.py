@@ -1,4 +1,4 @@
-"""What a client keeps between messages, in Flower's ``Context.state``: its references and its residuals.
+"""What a client keeps between messages, in Flower's ``Context.state``: its references, its residuals, its past turns.
 
 Residuals are versioned by round. A reply may be lost after the residual was updated, so the new one is *pending* until
 the server names its round as accepted; otherwise the old one counts.
@@ -17,6 +17,8 @@ from thinwire.codec import State, encode
 from thinwire.errors import WireError
 from thinwire.flower import carrier
 from thinwire.flower.shelf import Reference, Shelf
+from thinwire.flower.turns import KEPT, flat, from_flat, timed
+from thinwire.policy import Turn
 from thinwire.registry import parse
 from thinwire.wire import decode_message, dumps, loads_any
 
@@ -27,17 +29,29 @@ _log = logging.getLogger("thinwire")
 
 @dataclass(frozen=True)
 class ClientState:
-    """References, the residual that the server accepted, and the one of a reply whose fate is not known yet."""
+    """References, the residual that the server accepted, and the one of a reply whose fate is not known yet.
+
+    Residual stands for all of a compressor's state. ``turns``: what accepted rounds cost, the newest last;
+    ``pending_turn``: what is known of the pending round.
+    """
 
     shelf: Shelf = field(default_factory=Shelf)
     committed: State = field(default_factory=dict)
     pending: State = field(default_factory=dict)
     pending_round: int = -1
+    turns: tuple[Turn, ...] = ()
+    pending_turn: Turn | None = None
 
-    def settled(self, accepted: int) -> ClientState:
-        """Return the state once the server said which round it accepted last: a pending residual counts or is gone."""
-        residual = self.pending if self.pending_round >= 0 and self.pending_round == accepted else self.committed
-        return replace(self, committed=residual, pending={}, pending_round=-1)
+    def settled(self, accepted: int, elapsed_s: float = -1.0, latency_s: float = 0.0) -> ClientState:
+        """Return the state once the server said which round it accepted last: a pending residual counts or is gone.
+
+        ``elapsed_s`` is how long the server says that round took (negative: not known), ``latency_s`` one way's share.
+        """
+        arrived = self.pending_round >= 0 and self.pending_round == accepted
+        residual, turns = (self.pending if arrived else self.committed), self.turns
+        if arrived and self.pending_turn is not None and elapsed_s >= 0:
+            turns = (*turns, timed(self.pending_turn, elapsed_s, latency_s))[-KEPT:]
+        return replace(self, committed=residual, pending={}, pending_round=-1, turns=turns, pending_turn=None)
 
 
 def load(context: Context) -> ClientState:
@@ -47,8 +61,11 @@ def load(context: Context) -> ClientState:
         shelf = Shelf(Reference.of(current) if current else None, Reference.of(keyframe) if keyframe else None)
         if shelf.keyframe is None and "same" in _meta(context):
             shelf = Shelf(shelf.current, shelf.current)
-        round_ = int(str(_meta(context).get("pending-round", -1)))
-        return ClientState(shelf, _read(context, "committed"), _read(context, "pending"), round_)
+        meta = _meta(context)
+        round_, turns = int(str(meta.get("pending-round", -1))), from_flat(meta.get("turns"))
+        pending_turn = next(iter(from_flat(meta.get("pending-turn"))), None)
+        residuals = _read(context, "committed"), _read(context, "pending")
+        return ClientState(shelf, *residuals, round_, turns, pending_turn)
     except WireError as error:
         _log.warning("the state of node %s cannot be read and starts anew: %s", context.node_id, error)
         return ClientState()
@@ -63,6 +80,10 @@ def save(context: Context, state: ClientState) -> None:
     context.state[_PREFIX + "meta"] = meta = ConfigRecord({"pending-round": state.pending_round})
     if same and shelf.current:
         meta["same"] = True
+    if state.turns:
+        meta["turns"] = flat(state.turns)
+    if state.pending_turn:
+        meta["pending-turn"] = flat([state.pending_turn])
     if size > _WARN_BYTES:
         _log.warning(
             "the compression state of node %s is %.0f MB; Flower's SuperNode keeps it in memory and was seen to lose "

@@ -13,7 +13,8 @@ from thinwire.errors import WireError
 from thinwire.flower import carrier
 from thinwire.flower.engine import MOD_FAILED, set_message_id
 from thinwire.flower.ledger import Transfer
-from thinwire.flower.nodes import Nodes, Sent, dense_bytes, samples_of
+from thinwire.flower.losses import loss_of, samples_of
+from thinwire.flower.nodes import TRAINS, Nodes, Sent, dense_bytes
 from thinwire.flower.package import Reply
 from thinwire.flower.references import Held
 from thinwire.flower.shelf import MISSING
@@ -30,21 +31,29 @@ class Uplink:
     def __init__(self, nodes: Nodes, ledger: list[Transfer]) -> None:
         self._nodes, self._ledger = nodes, ledger
 
-    def open(self, reply: Message, sent: Sent) -> Message:
-        """Return the reply as the strategy expects it; a bad one as that client's error."""
+    def open(self, reply: Message, sent: Sent, elapsed_s: float = -1.0) -> Message:
+        """Return the reply as the strategy expects it; a bad one as that client's error.
+
+        ``elapsed_s``: since its message was sent, if known.
+        """
         if reply.has_error():
             self._learn_from_error(reply.error.reason or "", sent)
             return reply
         try:
-            opened = self._opened(reply, sent)
+            opened = self._opened(reply, sent, elapsed_s)
         except WireError as error:
             return self._refused(str(error), reply, sent)
+        self._learn_from_reply(reply, sent)
+        return opened
+
+    def _learn_from_reply(self, reply: Message, sent: Sent) -> None:
         node = self._nodes[sent.node_id]
         node.held, node.samples, node.strikes = sent.after, samples_of(reply) or node.samples, 0
         node.proven |= sent.packed
-        return opened
+        if sent.message.metadata.message_type == TRAINS and (loss := loss_of(reply)) is not None:
+            self._nodes.reports.append((node.samples, loss))
 
-    def _opened(self, reply: Message, sent: Sent) -> Message:
+    def _opened(self, reply: Message, sent: Sent, elapsed_s: float) -> Message:
         found = carrier.carried_anywhere(reply.content, carrier.UP)
         if found is None:
             self._check_dense(reply, sent)
@@ -57,7 +66,8 @@ class Uplink:
         message = loads(answer.frame, specs(sent.tensors))
         trained = add(sent.tensors, decode_message(message))
         check_finite(trained)
-        self._nodes[sent.node_id].accepted = answer.round
+        node = self._nodes[sent.node_id]
+        node.accepted, node.elapsed_s = answer.round, elapsed_s
         self._record(answer, len(found[1]), message, sent, time.perf_counter() - started)
         reply.content = carrier.replace_arrays(reply.content, carrier.to_records(trained))
         return reply
@@ -87,7 +97,7 @@ class Uplink:
                 reason,
             )
         elif MISSING in reason:
-            node.held = Held()
+            node.held, node.accepted, node.elapsed_s = Held(), -1, -1.0
             _log.warning("node %d lost its reference and is sent the whole model next time", node_id)
         else:
             _log.warning("node %d failed in round %d: %s", node_id, sent.round, reason)

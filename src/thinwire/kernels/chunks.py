@@ -1,8 +1,9 @@
 """One chunk of symbols to bytes and back: the coding modes behind the `Symbols` codec.
 
 A chunk is one mode byte and a body. Symbols are zigzagged (0, -1, 1, -2 -> 0, 1, 2, 3). In the packed modes the largest
-code of the width escapes to a list of uint32 that follows the packed codes. The high bit of the mode byte says that the
-body is stored as it is, because zstd did not make it smaller.
+code of the width escapes: to a list of uint32 that follows the packed codes, or, where there are many, to a chunk of
+their own. The high bit of the mode byte says that the body (with such a chunk: its packed codes) is stored as it is,
+because zstd did not make it smaller.
 """
 
 from __future__ import annotations
@@ -10,16 +11,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from thinwire.errors import WireError
-from thinwire.kernels import dispatch, gaps, zstd
+from thinwire.kernels import codes as coding
+from thinwire.kernels import gaps, zstd
+from thinwire.kernels.codes import Bytes, Codes, Symbols, unzigzag, zigzag
+from thinwire.kernels.reference import packed_bytes
 
 CHUNK = 1 << 18
 _STORED = 0x80
 _ZEROS, _SPARSE, _WIDE = 0, 1, 2
 _PACKED = {2: 3, 4: 4, 8: 5}
-_BITS = {mode: bits for bits, mode in _PACKED.items()}
+_NESTED = {2: 11, 4: 12, 8: 13}
+_BITS = {mode: bits for modes in (_PACKED, _NESTED) for bits, mode in modes.items()}
+_FEW = 64
+"""So many escapes and fewer stay a list: a chunk of them would hardly be smaller."""
+_MOST_ESCAPES = {2: 1 / 4, 4: 1 / 4, 8: 1 / 2}
+_MOST_LISTED = 1 / 64
+"""Up to such a part of the codes may escape; more are worth a wider code, and a list is worth far fewer."""
+_DEEPEST = 3
+_MOST_SPARSE = 1 / 5
+"""Where no more are not zero, the gaps between them take less than packed codes."""
+_SMALL = 1 << 12
+"""Up to so many symbols every coding is tried."""
+_HALF = 1 / 2
+
+Narrow = NDArray[np.int8] | Symbols
 
 
 def counts(total: int) -> list[int]:
@@ -32,123 +50,161 @@ def split(values: np.ndarray) -> Iterator[np.ndarray]:
     return (values[start : start + CHUNK] for start in range(0, values.size, CHUNK))
 
 
-def encode(values: np.ndarray, level: int) -> bytes:
-    """Return the smallest coding of one chunk of int32 symbols."""
-    codes = zigzag(values)
-    nonzero = int(np.count_nonzero(codes))
+def encode(values: Symbols, level: int, deeper: int = _DEEPEST) -> bytes:
+    """Return a small coding of one chunk of int32 symbols, with chunks in it, nested at most so many times."""
+    codes, (nonzero, *beyond) = coding.cut(values)
     if nonzero == 0:
         return bytes([_ZEROS])
-    candidates = [_packed(codes, bits, level) for bits in _worthwhile(codes)]
-    if nonzero * 4 <= codes.size:
-        candidates.append(_sparse(codes, level))
-    return min(candidates or [_wide(codes, level)], key=len)
+    if codes.size <= _SMALL:
+        return min(_every(values, codes, [nonzero, *beyond], level, deeper), key=len)
+    if nonzero <= _MOST_SPARSE * codes.size and deeper:
+        return _sparse(values, codes, level, deeper)
+    for bits, escapes in zip(_PACKED, beyond, strict=True):
+        # The narrowest puts most symbols into a byte, and so codes most of them together.
+        if escapes <= (_MOST_ESCAPES[bits] if deeper else _MOST_LISTED) * codes.size:
+            return _packed(values, codes, bits, escapes, level, deeper)
+    return _wide(zigzag(values), level)
 
 
-def decode(data: bytes, count: int) -> np.ndarray:
+def _every(values: Symbols, codes: Bytes, reached: list[int], level: int, deeper: int) -> Iterator[bytes]:
+    """Yield every coding of a few symbols: what does not depend on their number decides."""
+    nonzero, *beyond = reached
+    yield _wide(zigzag(values), level)
+    if deeper and nonzero <= _HALF * codes.size:
+        yield _sparse(values, codes, level, deeper)
+    for bits, escapes in zip(_PACKED, beyond, strict=True):
+        if escapes <= _HALF * codes.size:
+            yield _packed(values, codes, bits, escapes, level, 0)
+            if deeper and escapes > _FEW:
+                yield _packed(values, codes, bits, escapes, level, deeper)
+
+
+def decode(data: bytes | memoryview, count: int) -> Symbols:
     """Return the ``count`` int32 symbols of one chunk, or raise WireError."""
+    return decode_narrow(data, count).astype(np.int32, copy=False)
+
+
+def decode_narrow(data: bytes | memoryview, count: int, deeper: int = _DEEPEST) -> Narrow:
+    """Return the ``count`` symbols of one chunk, as int8 where none escaped, or raise WireError."""
     if not data:
         raise WireError("symbols: an empty chunk")
-    mode, body = data[0] & ~_STORED, data[1:]
+    mode, stored, body = data[0] & ~_STORED, bool(data[0] & _STORED), memoryview(data)[1:]
     if mode == _ZEROS:
-        if len(data) != 1 or data[0] & _STORED:
+        if len(data) != 1 or stored:
             raise WireError("symbols: a chunk of zeros has a body")
-        return np.zeros(count, np.int32)
+        return np.zeros(count, np.int8)
     if mode == _SPARSE:
-        return unzigzag(_unsparse(body, count, bool(data[0] & _STORED)))
-    if mode not in _BITS and mode != _WIDE:
-        raise WireError(f"symbols: unknown mode {mode}")
-    limit = 4 * count + (dispatch.packed_bytes(count, _BITS[mode]) if mode in _BITS else 0)
-    raw = body if data[0] & _STORED else zstd.decompress(body, limit)
-    return unzigzag(_unwide(raw, count) if mode == _WIDE else _unpacked(raw, _BITS[mode], count))
+        return _unsparse(body, count, stored, deeper)
+    if mode == _WIDE:
+        return unzigzag(_unwide(_content(body, stored, 4 * count), count))
+    if mode in _PACKED.values():
+        bits = _BITS[mode]
+        return _unpacked(_content(body, stored, packed_bytes(count, bits) + 4 * count), bits, count)
+    if mode in _NESTED.values() and deeper:
+        return _unnested(body, stored, _BITS[mode], count, deeper - 1)
+    raise WireError(f"symbols: unknown mode {mode}")
 
 
-def zigzag(values: np.ndarray) -> np.ndarray:
-    """Return uint32 codes: 0, -1, 1, -2 become 0, 1, 2, 3."""
-    v = values.astype(np.int32, copy=False)
-    return ((v << 1) ^ (v >> 31)).view(np.uint32)
+def _shrunk(raw: bytes, level: int) -> tuple[bytes, int]:
+    """Return bytes under zstd or as they are, whichever is smaller, and the flag that says so."""
+    packed = zstd.smallest(raw, level)
+    return (packed, 0) if len(packed) < len(raw) else (raw, _STORED)
 
 
-def unzigzag(codes: np.ndarray) -> np.ndarray:
-    """Invert ``zigzag``."""
-    return ((codes >> np.uint32(1)) ^ (np.uint32(0) - (codes & np.uint32(1)))).view(np.int32)
+def _content(body: memoryview, stored: bool, most: int) -> Bytes:
+    return np.frombuffer(body if stored else zstd.decompress(body, most), np.uint8)
 
 
-def _worthwhile(codes: np.ndarray) -> list[int]:
-    """Return the packing widths that escape at most one code in eight."""
-    return [b for b in _PACKED if int(np.count_nonzero(codes >= 2**b - 1)) * 8 <= codes.size]
-
-
-def _body(mode: int, raw: bytes, level: int) -> bytes:
-    packed = zstd.compress(raw, level)
-    return bytes([mode]) + packed if len(packed) < len(raw) else bytes([mode | _STORED]) + raw
-
-
-def _packed(codes: np.ndarray, bits: int, level: int) -> bytes:
-    return _body(_PACKED[bits], pack_escaped(codes, bits), level)
-
-
-def _wide(codes: np.ndarray, level: int) -> bytes:
+def _wide(codes: Codes, level: int) -> bytes:
     planes = np.ascontiguousarray(codes.view(np.uint8).reshape(-1, 4).T)
-    return _body(_WIDE, planes.tobytes(), level)
+    body, flag = _shrunk(planes.tobytes(), level)
+    return bytes([_WIDE | flag]) + body
 
 
-def _unwide(raw: bytes, count: int) -> np.ndarray:
-    if len(raw) != 4 * count:
-        raise WireError(f"symbols: {len(raw)} bytes for {count} wide symbols")
-    planes = np.frombuffer(raw, np.uint8).reshape(4, count)
-    return np.ascontiguousarray(planes.T).view(np.uint32).reshape(-1)
+def _unwide(raw: Bytes, count: int) -> Codes:
+    if raw.size != 4 * count:
+        raise WireError(f"symbols: {raw.size} bytes for {count} wide symbols")
+    return np.ascontiguousarray(raw.reshape(4, count).T).view(np.uint32).reshape(-1)
 
 
-def pack_escaped(codes: np.ndarray, bits: int) -> bytes:
-    """Return codes packed to ``bits`` each, followed by the uint32 of those that did not fit."""
-    escape = np.uint32(2**bits - 1)
-    packed = dispatch.pack(torch.from_numpy(np.minimum(codes, escape).astype(np.int32)), bits)
-    return packed.numpy().tobytes() + codes[codes >= escape].astype("<u4").tobytes()
+def _packed(values: Symbols, codes: Bytes, bits: int, escapes: int, level: int, deeper: int) -> bytes:
+    escape = 2**bits - 1
+    head = coding.pack(codes, bits).tobytes()
+    beyond = coding.beyond(values, codes, escape, escapes)
+    if escapes <= _FEW or not deeper:
+        listed = (zigzag(beyond) + np.uint32(escape)).astype("<u4")
+        body, flag = _shrunk(head + listed.tobytes(), level)
+        return bytes([_PACKED[bits] | flag]) + body
+    body, flag = _shrunk(head, level)
+    rest = encode(beyond, level, deeper - 1)
+    return bytes([_NESTED[bits] | flag]) + len(body).to_bytes(4, "little") + body + rest
 
 
-def _unpacked(raw: bytes, bits: int, count: int) -> np.ndarray:
-    head = dispatch.packed_bytes(count, bits)
-    if len(raw) < head:
+def _unpacked(raw: Bytes, bits: int, count: int) -> Narrow:
+    head = packed_bytes(count, bits)
+    if raw.size < head:
         raise WireError("symbols: packed codes are cut short")
-    packed = torch.frombuffer(bytearray(raw[:head]), dtype=torch.uint8)
-    codes = dispatch.unpack(packed, bits, count).numpy().view(np.uint32)
-    escaped = codes == 2**bits - 1
-    if len(raw) - head != 4 * int(np.count_nonzero(escaped)):
+    codes, escapes = _unpack(raw[:head], bits, count)
+    if raw.size - head != 4 * escapes:
         raise WireError("symbols: the number of escaped symbols disagrees with the codes")
-    codes[escaped] = np.frombuffer(raw, "<u4", offset=head)
-    return codes
+    return _symbols(codes, bits, unzigzag(raw[head:].copy().view("<u4")))
 
 
-def _sparse(codes: np.ndarray, level: int) -> bytes:
-    """Gaps and values, each under its own zstd frame: their statistics differ. Values are non-zero, so one less."""
+def _unnested(body: memoryview, stored: bool, bits: int, count: int, deeper: int) -> Narrow:
+    head, length = packed_bytes(count, bits), int.from_bytes(body[:4], "little")
+    raw = _content(body[4 : 4 + length], stored, head)
+    if raw.size != head or len(body) < 4 + length:
+        raise WireError("symbols: packed codes are cut short")
+    codes, escapes = _unpack(raw, bits, count)
+    beyond = zigzag(decode_narrow(body[4 + length :], escapes, deeper))
+    return _symbols(codes, bits, unzigzag(beyond + np.uint32(2**bits - 1)))
+
+
+def _unpack(packed: Bytes, bits: int, count: int) -> tuple[Bytes, int]:
+    """Return codes of one byte each, and how many of them escape."""
+    codes = coding.unpack(packed, bits, count)
+    return codes, int(np.count_nonzero(codes == 2**bits - 1))
+
+
+def _symbols(codes: Bytes, bits: int, escaped: Symbols) -> Narrow:
+    if escaped.size:
+        return coding.joined(codes, 2**bits - 1, escaped)
+    return ((codes >> 1) ^ -(codes & 1)).view(np.int8)
+
+
+def _sparse(values: Symbols, codes: Bytes, level: int, deeper: int) -> bytes:
+    """Gaps and values apart: their statistics differ. No value is zero, so their codes are one less."""
     at = np.flatnonzero(codes)
-    values = codes[at] - np.uint32(1)
-    if int(values.max()) <= 1:
-        coded = bytes([1]) + np.packbits(values.astype(bool), bitorder="little").tobytes()
+    where = zstd.smallest(gaps.encode(gaps.between(at)), level)
+    found = zigzag(values[at]) - np.uint32(1)
+    if int(found.max()) <= 1:
+        coded = bytes([1]) + np.packbits(found.astype(bool), bitorder="little").tobytes()
     else:
-        options = (bytes([bits]) + zstd.compress(pack_escaped(values, bits), level) for bits in _PACKED)
-        coded = min(options, key=len)
-    where = zstd.compress(gaps.encode(gaps.between(at)), level)
+        coded = bytes([0]) + encode(unzigzag(found), level, deeper - 1)
     return bytes([_SPARSE]) + len(where).to_bytes(4, "little") + where + coded
 
 
-def _unsparse(body: bytes, count: int, stored: bool) -> np.ndarray:
+def _unsparse(body: memoryview, count: int, stored: bool, deeper: int) -> Symbols:
     length = int.from_bytes(body[:4], "little")
     if stored or len(body) < 5 + length:
         raise WireError("symbols: a sparse chunk is cut short")
     at = gaps.decode(zstd.decompress(body[4 : 4 + length], 2 * count), count)
     if at.size and int(at[-1]) >= count:
         raise WireError(f"symbols: a non-zero at {int(at[-1])} in a chunk of {count}")
-    bits, coded = body[4 + length], body[5 + length :]
-    if bits == 1:
-        if len(coded) != dispatch.packed_bytes(at.size, 1):
-            raise WireError("symbols: the signs of a sparse chunk have the wrong length")
-        values = np.unpackbits(np.frombuffer(coded, np.uint8), bitorder="little", count=at.size).astype(np.uint32)
-    elif bits in _PACKED:
-        raw = zstd.decompress(coded, dispatch.packed_bytes(at.size, bits) + 4 * at.size)
-        values = _unpacked(raw, bits, at.size)
-    else:
-        raise WireError(f"symbols: {bits} bits a value in a sparse chunk")
-    out = np.zeros(count, np.uint32)
-    out[at] = values + np.uint32(1)
+    out = np.zeros(count, np.int32)
+    out[at] = unzigzag(_found(body[4 + length], body[5 + length :], at.size, deeper) + np.uint32(1))
     return out
+
+
+def _found(bits: int, coded: memoryview, count: int, deeper: int) -> Codes:
+    """Return the codes, less one, of the non-zero symbols in a sparse chunk."""
+    if bits == 0 and deeper:
+        return zigzag(decode_narrow(coded, count, deeper - 1))
+    if bits == 1:
+        if len(coded) != packed_bytes(count, 1):
+            raise WireError("symbols: the signs of a sparse chunk have the wrong length")
+        return np.unpackbits(np.frombuffer(coded, np.uint8), bitorder="little", count=count).astype(np.uint32)
+    if bits in _PACKED:
+        raw = zstd.decompress(coded, packed_bytes(count, bits) + 4 * count)
+        return zigzag(_unpacked(np.frombuffer(raw, np.uint8), bits, count))
+    raise WireError(f"symbols: {bits} bits a value in a sparse chunk")

@@ -7,7 +7,7 @@ from torch import Tensor
 from thinwire.kernels import reference
 from thinwire.kernels.reference import packed_bytes
 
-__all__ = ["pack", "packed_bytes", "quantize", "unpack"]
+__all__ = ["all_within", "pack", "packed_bytes", "quantize", "squared_error", "unpack"]
 
 _WORTH_COMPILING = 1 << 14
 
@@ -41,3 +41,21 @@ def quantize(x: Tensor, inverse_step: float, threshold: float) -> Tensor:
     from thinwire.kernels import cpu
 
     return cpu.quantize(x, inverse_step, threshold)
+
+
+def squared_error(x: Tensor, step: float, threshold: float) -> float:
+    """Return the sum of squares, in float64, of what a quantizer loses of a float32 or float64 tensor."""
+    if not _compiled(x, x.numel()):
+        return reference.squared_error(x, step, threshold)
+    from thinwire.kernels import cpu
+
+    return cpu.squared_error(x, step, threshold)
+
+
+def all_within(x: Tensor, symbols: Tensor, step: float, bound: float) -> bool:
+    """Return whether no element of a float32 or float64 tensor is more than ``bound`` from what its symbol means."""
+    if not _compiled(x, x.numel()):
+        return reference.all_within(x, symbols, step, bound)
+    from thinwire.kernels import cpu
+
+    return cpu.all_within(x, symbols, step, bound)

@@ -36,3 +36,15 @@ def quantize(x: Tensor, inverse_step: float, threshold: float) -> Tensor:
     """
     magnitude = (x.abs() * inverse_step + (1.0 - threshold)).floor().clamp_(max=2.0**30)
     return torch.where(x < 0, -magnitude, magnitude).to(torch.int32)
+
+
+def squared_error(x: Tensor, step: float, threshold: float) -> float:
+    """Return ``sum((x - symbol * step)**2)`` of a quantized tensor; products in x's dtype, squares in float64."""
+    decoded = quantize(x, 1.0 / step, threshold).to(x.dtype).mul_(step)
+    return float((x.double() - decoded.double()).square_().sum())
+
+
+def all_within(x: Tensor, symbols: Tensor, step: float, bound: float) -> bool:
+    """Return whether ``symbol * step``, in x's dtype, is nowhere more than ``bound`` from x, compared in float64."""
+    error = (symbols.to(x.dtype).mul_(step).double() - x.double()).abs_()
+    return bool((error <= bound).all())

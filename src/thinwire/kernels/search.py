@@ -12,6 +12,9 @@ _TRIALS = 24
 _MOST = 4.0
 """By how much one trial may change the argument."""
 _NARROW = 1 / 64
+_STEEPEST = 4.0
+"""No power of x is taken to rise faster."""
+_FURTHEST = math.pow(_MOST, _STEEPEST)
 
 
 def largest_within(
@@ -42,8 +45,9 @@ def following(tried: Tried, bound: float, slack: float) -> float | None:
     if low and (reached >= bound * (1 - slack) or high <= low * (1 + slack * _NARROW)):
         return None
     x, found = tried[-1]
-    factor = (bound * (1 - slack / 3) / found) ** (1 / _power(tried)) if found > 0 else _MOST
-    x *= min(max(factor, 1 / _MOST), _MOST)
+    # Cut before the root: a function that vanishes asks for more than a float can hold.
+    ratio = min(max(bound * (1 - slack / 3) / found, 1 / _FURTHEST), _FURTHEST) if found > 0 else _FURTHEST
+    x *= min(max(math.pow(ratio, 1 / _power(tried)), 1 / _MOST), _MOST)
     if low < x < high:
         return x
     return math.sqrt(low * high) if low and high < math.inf else (high / 2 if not low else low * 2)
@@ -52,6 +56,6 @@ def following(tried: Tried, bound: float, slack: float) -> float | None:
 def _power(tried: Tried) -> float:
     """Return by which power the function rises, from the last two arguments."""
     (x0, f0), (x1, f1) = tried[-2:] if len(tried) > 1 else ((0.0, 0.0), (0.0, 0.0))
-    if not (f0 > 0 < f1) or x0 == x1:
+    if not (0 < f0 < math.inf and 0 < f1 < math.inf) or x0 == x1:
         return 2.0
-    return min(max(math.log(f1 / f0) / math.log(x1 / x0), 0.2), 4.0)
+    return min(max(math.log(f1 / f0) / math.log(x1 / x0), 0.2), _STEEPEST)

@@ -20,7 +20,8 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     if bits == 1:
         return torch.from_numpy(np.packbits(codes.numpy(), bitorder="little"))
     together = 8 // bits
-    padded = torch.nn.functional.pad(codes, (0, -len(codes) % together))
+    missing = -len(codes) % together
+    padded = torch.nn.functional.pad(codes, (0, missing)) if missing else codes
     words = padded.contiguous().numpy().view(f"<u{together}")
     packed = words.copy()
     for place in range(1, together):

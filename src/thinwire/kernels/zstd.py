@@ -19,7 +19,18 @@ else:
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _WINDOW_LOG = 23
 _NO_REPEATS: dict[int, int] = {zstd.CompressionParameter.min_match: 7, zstd.CompressionParameter.hash_log: 6}
+_WHOLE, _PART = 1 << 14, 8
+"""Up to so many bytes both ways are tried on all of them, else on one part of so many."""
 _DECODER: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+
+
+def smallest(data: bytes, level: int = 1) -> bytes:
+    """Return ``data`` as one zstd frame, with repeats or without, whichever makes a part from the middle smaller."""
+    if len(data) <= _WHOLE:
+        return min(compress(data, 1, repeats=False), compress(data, level), key=len)
+    part = data[len(data) // 2 :][: len(data) // _PART]
+    repeats = len(compress(part, level)) < len(compress(part, 1, repeats=False))
+    return compress(data, level) if repeats else compress(data, 1, repeats=False)
 
 
 def compress(data: bytes | np.ndarray, level: int = 1, repeats: bool = True) -> bytes:
@@ -39,7 +50,7 @@ def compress(data: bytes | np.ndarray, level: int = 1, repeats: bool = True) -> 
     return bytes(zstd.compress(raw, options=options))[len(_MAGIC) :]
 
 
-def decompress(data: bytes, limit: int) -> bytes:
+def decompress(data: bytes | memoryview, limit: int) -> bytes:
     """Return the content of exactly one frame, at most ``limit`` bytes. Anything else raises WireError.
 
     The limit holds whatever the frame claims: the decoder is asked for one byte more than allowed and no further.

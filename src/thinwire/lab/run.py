@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ def prepare(config: RunConfig) -> Prepared:
     Raises DataNotFound where files lack, ValueError for damaged files and for rows that cannot be dealt like that.
     """
     data, training = _load(config.task, data_dir(config.data)), config.training
-    data = replace(data, train=tuple(column[: config.rows] for column in data.train))
-    return Prepared(data, partition(training.partition)(data.train[-1], training.clients, config.seed))
+    data = data.first(config.rows)
+    return Prepared(data, partition(training.partition)(data.classes, training.clients, config.seed))
 
 
 @lru_cache(maxsize=1)

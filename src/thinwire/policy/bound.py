@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from thinwire.codec import Codec, Spec
+from thinwire.codec import Codec, Spec, State
 from thinwire.policy import joint
-from thinwire.policy.allocate import within_distortion
+from thinwire.policy.allocate import Allocation, within_distortion
 from thinwire.policy.plan import Plan, Signals, Trial, plan_by_size
 from thinwire.registry import child, register
 
@@ -23,6 +23,7 @@ class ErrorBound:
     and ``relative`` (the same in units of the RMS). Each tensor keeps it by itself; with ``whole``, ``nmse`` is the
     error of the whole message and ``relative`` in units of its RMS, so that bytes go where they help most.
 
+    With ``whole``, what tensors cost is measured for every ``every``-th message; those between start from its choice.
     ``codec`` is a template with a field of that name: ``Step()`` has all three; ``Rdoq()``, ``Uniform()``,
     ``LowRank()`` and ``Smallest()`` of several have ``nmse``.
     """
@@ -34,6 +35,7 @@ class ErrorBound:
     absolute: float | None = None
     relative: float | None = None
     whole: bool = False
+    every: int = 10
 
     def __post_init__(self) -> None:
         given = [name for name in _GOALS if getattr(self, name) is not None]
@@ -43,19 +45,25 @@ class ErrorBound:
             object.__setattr__(self, "nmse", 0.01)
         _bounded(self.codec, *self._goal())
 
-    def options(self, specs: Mapping[str, Spec], signals: Signals) -> joint.Options:
-        """Return the codecs whose curves the plan needs: none where every tensor is bounded by itself."""
+    def options(self, specs: Mapping[str, Spec], signals: Signals) -> joint.Options | None:
+        """Return the codecs to measure; None where every tensor is bounded by itself."""
         if not self._joint():
+            return None
+        if signals.curves:
+            return joint.refined(signals.curves, self._within(specs, signals))
+        known, last = self._known(specs, signals)
+        if last and last.age < self.every - 1:
             return {}
-        known = joint.sizes(specs, signals)
-        return joint.options(specs, known, self.codec, self.small, self.below, self._step(known))
+        around = joint.rungs_around(specs, known, self.below, last, self._step(known))
+        return joint.options(specs, self.codec, self.small, self.below, around, known)
 
     def plan(self, specs: Mapping[str, Spec], signals: Signals) -> Plan:
         """Return the plan."""
         if self._joint() and signals.curves:
-            most = (self.nmse or 0.0) * sum(signals.energies.values())
-            found = within_distortion(signals.curves, most, joint.weights(specs, self.below))
-            return {name: found[name].codec for name in specs}
+            return {name: point.codec for name, point in self._within(specs, signals).items()}
+        known, last = self._known(specs, signals)
+        if self._joint() and last:
+            return last.plan(specs, known, self.codec, self.small, self.below)
         return plan_by_size(specs, _bounded(self.codec, *self._for_each(specs, signals)), self.small, self.below)
 
     def revise(self, trials: Sequence[Trial], specs: Mapping[str, Spec], signals: Signals) -> Plan | None:
@@ -74,6 +82,20 @@ class ErrorBound:
             return None
         # Where no common step would do, every tensor within the bound is the whole within it.
         return plan_by_size(specs, _bounded(self.codec, "nmse", self.nmse), self.small, self.below)
+
+    def keep(self, signals: Signals) -> State:
+        """Return what was settled on: the next messages start from it."""
+        if not self._joint():
+            return {}
+        return joint.kept(signals, lambda _: self.nmse or 0.0, self.codec, self.small, self.below)
+
+    def _known(self, specs: Mapping[str, Spec], signals: Signals) -> tuple[joint.Sizes, joint.Last | None]:
+        known = joint.sizes(specs, signals)
+        return known, joint.last(signals, known, self.nmse or 0.0)
+
+    def _within(self, specs: Mapping[str, Spec], signals: Signals) -> Allocation:
+        most = (self.nmse or 0.0) * sum(signals.energies.values())
+        return within_distortion(signals.curves, most, joint.weights(specs, self.below))
 
     def _joint(self) -> bool:
         return self.whole and self.nmse is not None
@@ -99,7 +121,9 @@ class ErrorBound:
 def _bounded(codec: Any, name: str, value: float | None) -> Codec:
     """Return the template with its error bound set. Raises ValueError where the codec has none."""
     if not hasattr(codec, name):
-        raise ValueError(f"ErrorBound: {codec!r} has no error bound {name}; use Step(), or with nmse Rdoq() or LowRank()")
+        raise ValueError(
+            f"ErrorBound: {codec!r} has no error bound {name}; use Step(), or with nmse Rdoq() or LowRank()"
+        )
     unset = {other: None for other in _OTHER_GOALS if other != name and getattr(codec, other, None) is not None}
     return replace(codec, **{name: value}, **unset)  # type: ignore[no-any-return]
 

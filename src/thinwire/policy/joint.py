@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from thinwire.codec import Codec, Spec
+import torch
+
+from thinwire.codec import Codec, Spec, State
 from thinwire.kernels.search import following
-from thinwire.policy.ladder import families, rungs, scale_of, scaled
-from thinwire.policy.plan import Plan, Signals, Trial, is_large
+from thinwire.policy.allocate import Allocation, hull
+from thinwire.policy.ladder import between, families, implied_step, rungs, scale_of, scaled
+from thinwire.policy.plan import Curve, Plan, Signals, Trial, is_large
 
-OCTAVES = (-2.5, -1.75, -1.0, -0.25, 0.5)
+WIDE, NARROW = (-7.0, -4.5, -2.0, 0.5), (-1.0, 0.0, 1.0)
+"""Rungs, in octaves of the step: around a guess, and around what was right the last time."""
 SMALL_OCTAVES = -2.0
 """Norms and biases are few and do most of the harm: their steps are a quarter of the others'."""
 MOST_TRIALS = 10
-_SLACK = 0.02
+_SLACK, _ALIKE = 0.01, 1.5
 
 Options = dict[str, tuple[Codec, ...]]
 Sizes = dict[str, tuple[int, float]]
@@ -25,19 +30,101 @@ def sizes(specs: Mapping[str, Spec], signals: Signals) -> Sizes:
     return {name: (spec.numel, signals.energies[name]) for name, spec in floats.items() if name in signals.energies}
 
 
-def options(specs: Mapping[str, Spec], known: Sizes, codec: Codec, small: Codec, below: int, step: float) -> Options:
-    """Return the codecs to measure for every tensor, around a common step."""
+@dataclass(frozen=True)
+class Rungs:
+    """A step, and at which octaves of it to measure."""
+
+    step: float
+    octaves: tuple[float, ...]
+
+
+def options(
+    specs: Mapping[str, Spec], codec: Codec, small: Codec, below: int, around: Mapping[str, Rungs], known: Sizes
+) -> Options:
+    """Return the codecs to measure for every tensor."""
     found: Options = {}
     for name, spec in specs.items():
-        if name not in known:
-            found[name] = (small,)
-            continue
-        large = is_large(spec, below)
-        octaves = OCTAVES if large else tuple(octave + SMALL_OCTAVES for octave in OCTAVES)
-        templates = families(codec) if large else families(small)
-        made = [rungs(template, *known[name], step, octaves) for template in templates]
-        found[name] = tuple(option for rung in made for option in rung)
+        templates = families(codec if is_large(spec, below) else small)
+        made = [rungs(template, *known[name], around[name].step, around[name].octaves) for template in templates
+                if name in known]  # fmt: skip
+        found[name] = tuple(option for rung in made for option in rung) or (small,)
     return found
+
+
+def refined(curves: Mapping[str, Curve], found: Allocation) -> Options:
+    """Return what else to measure: rungs next to those of an allocation, and to those of the other kind beside them."""
+    wanted: Options = {}
+    for name, point in found.items():
+        points, measured = hull(curves[name]), [other.codec for other in curves[name]]
+        at = points.index(point) if point in points else 0
+        beside = [
+            other.codec for other in points[max(at - 1, 0) : at + 2] if type(other.codec) is not type(point.codec)
+        ]
+        new = dict.fromkeys(codec for near in (point.codec, *beside) for codec in between(near, measured))
+        if new:
+            wanted[name] = tuple(new)
+    return wanted
+
+
+def rungs_around(
+    specs: Mapping[str, Spec], known: Sizes, below: int, last: Last | None, guess: float
+) -> dict[str, Rungs]:
+    """Return where to measure each tensor: narrowly around its last step where there is one, else around a guess."""
+    found = {}
+    for i, name in enumerate(known):
+        first = guess if is_large(specs[name], below) else guess * 2.0**SMALL_OCTAVES
+        found[name] = Rungs(last.steps[i], NARROW) if last and last.steps[i] > 0 else Rungs(first, WIDE)
+    return found
+
+
+@dataclass(frozen=True)
+class Last:
+    """What was settled on the last time: of every float tensor the step and the kind of codec; and how long ago."""
+
+    steps: list[float]
+    kinds: list[int]
+    age: int
+
+    def plan(self, specs: Mapping[str, Spec], known: Sizes, codec: Codec, small: Codec, below: int) -> Plan:
+        """Return the same choice for new tensors."""
+        plan: Plan = dict.fromkeys(specs, small)
+        for (name, size), step, kind in zip(known.items(), self.steps, self.kinds, strict=True):
+            templates = families(codec if is_large(specs[name], below) else small)
+            made = rungs(templates[kind], *size, step, (0.0,)) if step > 0 else ()
+            plan[name] = made[0] if made else templates[kind]
+        return plan
+
+
+def last(signals: Signals, known: Sizes, goal: float) -> Last | None:
+    """Return what was settled on the last time, if that was for about the same goal and as many tensors."""
+    if len(signals.kept.get("steps", ())) != len(known) or not known:
+        return None
+    if not 1 / _ALIKE < float(signals.kept["goal"]) / max(goal, 1e-300) < _ALIKE:
+        return None
+    return Last(signals.kept["steps"].tolist(), signals.kept["kinds"].tolist(), int(signals.kept["age"]))
+
+
+def kept(
+    signals: Signals, goal: Callable[[Mapping[str, Spec]], float], codec: Codec, small: Codec, below: int
+) -> State:
+    """Return what ``last`` wants to find the next time."""
+    if not signals.trials:
+        return signals.kept
+    plan, specs = signals.trials[-1].plan, signals.trials[-1].specs
+    known = sizes(specs, signals)
+    steps = [implied_step(plan[name], *size) or 0.0 for name, size in known.items()]
+    kinds = [_kind(plan[name], families(codec if is_large(specs[name], below) else small)) for name in known]
+    age = 0 if signals.curves else int(signals.kept.get("age", torch.tensor(0))) + 1
+    return {
+        "steps": torch.tensor(steps, dtype=torch.float64),
+        "kinds": torch.tensor(kinds, dtype=torch.int64),
+        "goal": torch.tensor(goal(specs), dtype=torch.float64),
+        "age": torch.tensor(age),
+    }
+
+
+def _kind(codec: Codec, templates: tuple[Codec, ...]) -> int:
+    return next((i for i, template in enumerate(templates) if type(template) is type(codec)), 0)
 
 
 def weights(specs: Mapping[str, Spec], below: int) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,8 @@ from thinwire.codec import Codec
 
 _NOTHING = 4.0
 _LEAST, _MOST = 1e-7, 0.97
+_CLOSE, _SAME = 0.4, 1e-6
+"""Octaves: rungs nearer than this need none between them; nearer than that they are one."""
 _DENSITIES = tuple(0.3 * 2.0**-i for i in range(10))
 
 
@@ -42,6 +44,18 @@ def rungs(template: Codec, numel: int, energy: float, step: float, octaves: tupl
     return tuple(dict.fromkeys(codec for codec in made if codec is not None))
 
 
+def between(codec: Codec, others: Iterable[Codec]) -> tuple[Codec, ...]:
+    """Return codecs half-way (by ratio) to the next finer and the next coarser of its kind, if those are far."""
+    octave = _octave(codec)
+    if octave is None:
+        return ()
+    known = sorted({value for other in others if type(other) is type(codec) and (value := _octave(other)) is not None})
+    finer = [value for value in known if value < octave - _SAME][-1:]
+    coarser = [value for value in known if value > octave + _SAME][:1]
+    gaps = [value - octave for value in finer + coarser]
+    return tuple(scaled(codec, 2.0 ** (gap / 2)) for gap in gaps if abs(gap) > _CLOSE)
+
+
 def scaled(codec: Codec, factor: float) -> Codec:
     """Return a codec with its step times a factor, or its error with the square of it; others as they are."""
     name = knob(codec)
@@ -59,6 +73,16 @@ def scale_of(before: Codec, after: Codec) -> float | None:
         return _value(after, "step") / _value(before, "step")
     if name == "nmse" and getattr(before, "nmse", None) is not None and _LEAST < _value(after, "nmse") < _MOST:
         return math.sqrt(_value(after, "nmse") / _value(before, "nmse"))
+    return None
+
+
+def implied_step(codec: Codec, numel: int, energy: float) -> float | None:
+    """Return the step around which ``rungs`` would have this codec in its middle; None where it says nothing of it."""
+    step, nmse = getattr(codec, "step", None), getattr(codec, "nmse", None)
+    if knob(codec) == "step" and step is not None:
+        return float(step) if step < math.sqrt(energy) else None
+    if knob(codec) == "nmse" and nmse is not None and _LEAST < nmse < _MOST:
+        return math.sqrt(12 * nmse / (1 - nmse) * energy / max(numel, 1))
     return None
 
 
@@ -92,6 +116,13 @@ def _error(numel: int, energy: float, step: float) -> float:
     """Return about the NMSE of a tensor quantized with a step: never more than all of it."""
     fine = numel * step * step / 12
     return min(max(fine / (fine + energy), _LEAST), _MOST)
+
+
+def _octave(codec: Codec) -> float | None:
+    """Return the power of two of a step, or of an error's root; None for codecs that ``scaled`` leaves as they are."""
+    name = knob(codec)
+    value = getattr(codec, name, None) if name in ("step", "nmse") else None
+    return None if value is None else math.log2(value) / (1 if name == "step" else 2)
 
 
 def _value(codec: Any, name: str) -> float:

@@ -30,6 +30,7 @@ class Trial:
 
     plan: Plan
     points: Mapping[str, Point]
+    specs: Mapping[str, Spec] = field(default_factory=dict)
 
     @property
     def payload_bytes(self) -> float:
@@ -83,6 +84,8 @@ class Signals:
     """Sum of squares of every float tensor that is to be sent, error feedback included."""
     curves: Mapping[str, Curve] = field(default_factory=dict)
     """Rate and distortion of what the policy named as its options, measured on this message."""
+    trials: tuple[Trial, ...] = ()
+    """What the plans for this message cost, for ``keep``: the last one was sent."""
     kept: State = field(default_factory=dict)
     """What the policy kept of earlier rounds."""
 
@@ -91,6 +94,8 @@ class Policy(Protocol):
     """One codec for every tensor of a message.
 
     A policy may have more: ``options(specs, signals) -> {name: codecs}`` names the codecs whose curves it wants;
+    it is asked again with what was measured in ``signals.curves`` until it wants no more, and returns None where it has
+    no goal for the whole message;
     ``revise(trials, specs, signals) -> Plan | None`` looks at what its plans really cost, the newest last, before
     anything is sent, and returns a better one, or None where it is content with the newest; ``keep(signals) -> State``
     says what it wants to remember: it finds that in ``signals.kept`` the next time.

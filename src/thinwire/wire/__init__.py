@@ -50,15 +50,18 @@ def dumps(message: Mapping[str, Encoded], schema: bool = False) -> bytes:
         description = describe(encoded.codec)
         records += varint(table.setdefault(description, len(table)))
         write_record(encoded, records)
-        leaves += [raw_bytes(leaf).numpy().tobytes() for leaf in encoded.leaves()]
+        leaves += [raw_bytes(leaf).numpy().data for leaf in encoded.leaves()]
     expected = {name: encoded.spec for name, encoded in message.items()}
     names = dump_schema(expected) if schema else b""
     head = b"".join(table)
     flags = INLINE_SCHEMA if schema else 0
     fixed = (MAGIC, VERSION, flags, len(table), len(message), len(head), len(names), len(records))
     header = HEADER.pack(*fixed, schema_id(expected))
-    content = b"".join([header, head, names, bytes(records), *leaves])
-    return content + struct.pack("<I", zlib.crc32(content))
+    pieces: list[bytes | bytearray | memoryview] = [header, head, names, records, *leaves]
+    checksum = 0
+    for piece in pieces:
+        checksum = zlib.crc32(piece, checksum)
+    return b"".join([*pieces, struct.pack("<I", checksum)])
 
 
 def loads(data: bytes, expect: Mapping[str, Spec], limits: Limits = DEFAULT_LIMITS) -> Message:

@@ -14,7 +14,7 @@ from thinwire.errors import WireError
 from thinwire.kernels import chunks
 from thinwire.kernels.ans import orders, stream
 from thinwire.kernels.ans.blocks import Values
-from thinwire.kernels.ans.choice import choose
+from thinwire.kernels.ans.choice import choose, surveyed
 from thinwire.kernels.ans.models import Model
 from thinwire.kernels.ans.prices import contexts, costs
 
@@ -23,15 +23,19 @@ __all__ = ["Model", "contexts", "costs", "decode", "encode", "model"]
 Shape = tuple[int, ...]
 
 _ZEROS, _CHUNK = b"\0", b"\1"
-_SMALL = 1 << 14
+_SMALL, _FEW = 1 << 14, 1 << 8
 _LEVEL = 1
 
 
-def encode(values: Values, shape: Shape) -> bytes:
-    """Return the stream of 1-D int32 symbols; ``shape`` is that of their tensor: its rows and columns are context."""
-    if not values.any():
+def encode(values: Values, shape: Shape, like: Model | None = None) -> bytes:
+    """Return the stream of 1-D int32 symbols; ``shape`` is that of their tensor: its rows and columns are context.
+
+    ``like`` is a model of nearly the same symbols: its rows and columns keep their classes, which saves time. Symbols
+    that it does not suit are coded all the same.
+    """
+    if not (values[:_FEW].any() or values.any()):
         return _ZEROS if values.size else b""
-    mode, ordered, choice = orders.best(values, shape)
+    mode, ordered, choice = orders.best(values, shape, like.classes if like else None)
     streams = [mode + stream.write(ordered, found, choice.try_chunks) for found in choice.models]
     if choice.try_chunks and values.size <= _SMALL:
         streams.append(_CHUNK + chunks.encode(values, _LEVEL))
@@ -54,4 +58,4 @@ def decode(data: bytes, shape: Shape) -> Values:
 
 def model(values: Values, shape: Shape) -> Model:
     """Return the model that suits symbols that are not all zero."""
-    return choose(values, shape).models[0]
+    return choose(values, shape, surveyed(values, shape)).models[0]

@@ -7,18 +7,26 @@ from collections.abc import Iterable, Sequence
 from thinwire.errors import WireError
 
 _LONGEST = 40
+_PIECE = 256
 
 
 class Writer:
-    """Appends bits to one integer."""
+    """Appends bits to a few integers."""
 
     def __init__(self) -> None:
-        self.held, self.count = 0, 0
+        self.count = 0
+        self._full = bytearray()
+        self._held, self._fill = 0, 0
 
     def bits(self, value: int, width: int) -> None:
         """Append ``width`` bits of a non-negative value below ``2**width``."""
-        self.held |= value << self.count
+        self._held |= value << self._fill
+        self._fill += width
         self.count += width
+        if self._fill >= _PIECE:
+            self._full += (self._held & (1 << _PIECE) - 1).to_bytes(_PIECE // 8, "little")
+            self._held >>= _PIECE
+            self._fill -= _PIECE
 
     def golomb(self, value: int, order: int) -> None:
         """Append a non-negative integer: Exp-Golomb of the order, which is about the logarithm of usual values."""
@@ -35,7 +43,7 @@ class Writer:
 
     def data(self) -> bytes:
         """Return all bits, filled with zeros to whole bytes."""
-        return self.held.to_bytes((self.count + 7) // 8, "little")
+        return bytes(self._full) + self._held.to_bytes((self._fill + 7) // 8, "little")
 
 
 class Reader:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from thinwire.kernels.ans.blocks import Values, fitting_loops
 from thinwire.kernels.ans.classes import Classes, plain
-from thinwire.kernels.ans.contexts import ANGLES, CLASSES, PHASES, by_sum
-from thinwire.kernels.ans.counting import Tally
+from thinwire.kernels.ans.contexts import ANGLES, CLASSES, PHASES
+from thinwire.kernels.ans.counting import Survey, Tally
 from thinwire.kernels.ans.fit import entropies
 from thinwire.kernels.ans.fitting import fitted
 from thinwire.kernels.ans.models import TABLE_BITS, Model, build, shifts, without_magnitudes, without_signs
 from thinwire.kernels.ans.prices import head_bits, symbol_bits
+from thinwire.kernels.ans.sample import LARGE
 from thinwire.kernels.ans.stream import plain_width
 from thinwire.kernels.ans.tables import Ints
+from thinwire.kernels.ans.tallies import Counting
 
 _WORTH_CONTEXT = 1 << 10
 _LINE = 1 << 7
@@ -36,12 +38,19 @@ class Choice:
     try_chunks: bool
 
 
-def choose(values: Values, shape: tuple[int, ...]) -> Choice:
-    """Return the models worth trying for symbols of a tensor's shape."""
+def surveyed(values: Values, shape: tuple[int, ...]) -> Survey:
+    """Return the survey of symbols as the rows of a tensor's shape."""
+    width, _ = widths(values.size, shape) or (plain_width(values.size), False)
+    return fitting_loops(values.size).survey(values, width)  # type: ignore[no-any-return]
+
+
+def choose(values: Values, shape: tuple[int, ...], seen: Survey, like: Classes | None = None) -> Choice:
+    """Return the models worth trying for symbols of a tensor's shape, with classes of about ``like`` where they fit."""
     lines = widths(values.size, shape)
-    options = _options(values, *lines) if lines else [without_context(values)]
+    options = _options(values, _classes(values, seen, lines[1], like), lines[1]) if lines else [without_context(values)]
     (model, bits), *others = sorted(options, key=lambda option: option[1])
-    near = [other for other, more in others if more - bits < _CLOSE_BITS + bits * _CLOSE]
+    close = _CLOSE_BITS + bits * _CLOSE if values.size < LARGE else 0.0
+    near = [other for other, more in others if more - bits < close]
     return Choice([model, *near], bits, not others or bits > others[0][1] * _FAR)
 
 
@@ -59,11 +68,20 @@ def widths(count: int, shape: tuple[int, ...]) -> tuple[int, bool] | None:
     return math.prod(sides[1:]), True
 
 
-def _options(values: Values, width: int, signed: bool) -> list[tuple[Model, float]]:
+def _classes(values: Values, seen: Survey, signed: bool, like: Classes | None) -> Classes:
+    """Return classes of ``like`` if none of their dead rows and columns came to life, else those that suit best."""
+    if like is None or len(like.rows) != len(seen.rows) or len(like.cols) != len(seen.cols):
+        return fitted(values, seen, fitting_loops(values.size), signed)
+    if seen.rows[like.rows == 0].any() or seen.cols[like.cols == 0].any():
+        return fitted(values, seen, fitting_loops(values.size), signed)
+    rows, cols = np.where(seen.rows > 0, like.rows, 0), np.where(seen.cols > 0, like.cols, 0)
+    return replace(like, rows=rows, cols=cols)
+
+
+def _options(values: Values, classes: Classes, signed: bool) -> list[tuple[Model, float]]:
     """Return the model without any context, and the one with what of it pays, with about their bits."""
-    loops = fitting_loops(values.size)
-    classes = fitted(values, width, loops, signed)
-    tally = loops.tally(values, classes.grid(values.size), by_sum(_UNSHIFTED))
+    counting = Counting(values, classes)
+    tally = counting.tally(_UNSHIFTED)
     bare = without_magnitudes(classes, tally, values.size)
     found = [_fitted(*(without_signs(*bare) if signed else bare))]
     signs_pay = _signs_pay(classes, tally)
@@ -73,14 +91,14 @@ def _options(values: Values, width: int, signed: bool) -> list[tuple[Model, floa
         return [*found, _fitted(*without_magnitudes(classes, tally, values.size))] if signs_pay else found
     moved = shifts(tally.joint) if signs_pay else _UNSHIFTED
     if moved.any():
-        tally = loops.tally(values, classes.grid(values.size), by_sum(moved))
+        tally = counting.tally(moved)
     return [*found, _fitted(classes, tally, moved)]
 
 
 def without_context(values: Values) -> tuple[Model, float]:
     """Return the model of one table for all symbols, and about its bits."""
     classes = plain(values.size, plain_width(values.size))
-    return _fitted(classes, fitting_loops(values.size).tally(values, classes.grid(values.size), by_sum(_UNSHIFTED)))
+    return _fitted(classes, Counting(values, classes).tally(_UNSHIFTED))
 
 
 def _fitted(classes: Classes, tally: Tally, moved: Ints = _UNSHIFTED) -> tuple[Model, float]:

@@ -1,8 +1,9 @@
 """Which table codes which element: every row and every column of a grid has a key, and keys add up.
 
 A key holds a magnitude class (1 to 15, low 6 bits), a phase (1 to 6 for 0 to 150 degrees, or NO_PHASE; next 5 bits),
-and half a turn more (bit 15), which flips the sign. The sum of a row's and a column's key holds the sums of both and
-the product of both flips. Rows and columns that are zero throughout are DEAD and take no bits.
+and half a turn more (bit 11), which flips the sign. The sum of a row's and a column's key holds the sums of both and
+the product of both flips, if what it carries above is cut off. Rows and columns that are zero throughout are DEAD and
+take no bits.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from thinwire.kernels.ans import lookups
 from thinwire.kernels.ans.alphabet import Alphabet
-from thinwire.kernels.ans.tables import BITS, guide
 
 CLASSES = 16
 PHASES = 6
@@ -24,11 +25,10 @@ ANGLES = 2 * PHASES
 LOWEST_SUM = 2
 """The least sum of two classes that are not dead."""
 DEAD = 0xFFFF
-SIGN_BIT = 15
 PHASE_SHIFT = 6
-KEYS = 1 << PHASE_SHIFT + 5
+SIGN_BIT = PHASE_SHIFT + 5
+KEYS = 1 << SIGN_BIT
 """Sums of two keys without their sign are below this."""
-_GUIDE_BITS = 13
 
 Keys = NDArray[np.uint16]
 
@@ -80,6 +80,11 @@ class Grid:
         inside = self.count - (len(self.rows) - 1) * self.width
         return int(np.searchsorted(self.places, inside))
 
+    @property
+    def coded(self) -> int:
+        """How many symbols are coded."""
+        return self.most - (self.places.size - self.last) * int(self.rows[-1] != DEAD)
+
     def slice(self, first: int, end: int) -> Grid:
         """Return the grid of some rows."""
         inside = min(end * self.width, self.count) - first * self.width
@@ -95,11 +100,6 @@ class Coder:
     table_of: NDArray[np.uint16]
 
     @cached_property
-    def guide(self) -> NDArray[np.uint16]:
-        """Where to begin searching a slot's token; fewer bits where many tables share the cache."""
-        return guide(self.starts, max(5, min(BITS - 2, _GUIDE_BITS - len(self.starts).bit_length())))
-
-    @cached_property
     def base(self) -> NDArray[np.int64]:
         """The least magnitude of every signed token, negative for negative ones."""
         magnitudes = self.alphabet.base[1:]
@@ -111,3 +111,13 @@ class Coder:
         """The raw bits of every signed token."""
         extra = np.concatenate([[0], np.repeat(self.alphabet.extra[1:], 2)])
         return extra[: self.starts.shape[1] - 1].astype(np.uint8)
+
+    @cached_property
+    def encoding(self) -> lookups.Encoding:
+        """What the compiled encoder looks up."""
+        return lookups.encoding(self.alphabet, self.starts, self.table_of)
+
+    @cached_property
+    def decoding(self) -> lookups.Decoding:
+        """What the compiled decoder looks up."""
+        return lookups.decoding(np.where(self.extra > 0, lookups.LATER, self.base), self.starts, self.table_of)

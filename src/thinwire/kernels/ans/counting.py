@@ -1,4 +1,4 @@
-"""Two loops over symbols that models are fitted with, in numpy: what the compiled ones must equal."""
+"""The loops over symbols that models are fitted with, in numpy: what the compiled ones must equal."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ FINEST = alphabet(max(DIRECT))
 SUMS = 1 << PHASE_SHIFT
 PHASE_SUMS = KEYS >> PHASE_SHIFT
 FEW = 12
+CLIP = 255
+"""Larger magnitudes count as this much in sums: a few of them say little about their row."""
 
 Costs = NDArray[np.int32]
 
@@ -50,15 +52,48 @@ class Question:
     down: int = 1
 
 
-def tally(values: NDArray[np.int32], grid: Grid, shifts: Ints, down: int = 1) -> Tally:
-    """Count every ``down``-th row of a grid; dead rows and columns are left out.
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Sums of magnitudes (255 at most each) of rows and of columns, the extremes, and how many are not zero."""
+
+    rows: Ints
+    cols: Ints
+    low: int
+    high: int
+    found: int
+
+
+def survey(values: NDArray[np.int32], width: int) -> Survey:
+    """Return what one look at symbols (at least one), as rows of a width, tells."""
+    square, _ = _square(values, values.size, width)
+    clipped = np.minimum(np.abs(square), CLIP)
+    extremes = int(values.min()), int(values.max())
+    return Survey(clipped.sum(1), clipped.sum(0), *extremes, int(np.count_nonzero(values)))
+
+
+def peaks(values: NDArray[np.int32], kinds: Ints, width: int, first: int, extremes: NDArray[np.int32]) -> None:
+    """Lower ``extremes[kind, 0]`` and raise ``extremes[kind, 1]`` to those of some columns of all rows of a kind.
+
+    ``extremes`` is (kinds, 2, columns), the columns those from ``first`` on; ``values`` are rows of ``width``, whose
+    kinds are ``kinds``.
+    """
+    for row, kind in enumerate(kinds.tolist()):
+        some = values[row * width : (row + 1) * width][first : first + extremes.shape[2]]
+        low, high = extremes[kind, :, : some.size]
+        np.minimum(low, some, out=low)
+        np.maximum(high, some, out=high)
+
+
+def tally(values: NDArray[np.int32], grid: Grid, shifts: Ints, picked: Ints) -> Tally:
+    """Count the ``picked`` rows of a grid; dead rows and columns are left out.
 
     Sums of classes are shifted by that of their sum of phases: ``shifts`` (PHASE_SUMS) of -2 to 2.
     """
     square, inside = _square(values, grid.count, grid.width)
-    rows, picked = grid.rows[::down], inside[::down] & (grid.rows != DEAD)[::down, None] & (grid.cols != DEAD)
-    summed = (rows.astype(np.int64)[:, None] + grid.cols)[picked]
-    symbols = square[::down][picked]
+    rows = grid.rows[picked]
+    some = inside[picked] & (rows != DEAD)[:, None] & (grid.cols != DEAD)
+    summed = (rows.astype(np.int64)[:, None] + grid.cols)[some]
+    symbols = square[picked][some]
     tokens = _tokens(np.abs(symbols))
     width = len(FINEST.base)
     phases = (summed & KEYS - 1) >> PHASE_SHIFT

@@ -1,4 +1,4 @@
-"""The two loops that models are fitted with on plain arrays, compiled. They check no bounds."""
+"""The loops that models are fitted with on plain arrays, compiled. They check no bounds."""
 
 from __future__ import annotations
 
@@ -7,21 +7,49 @@ import numpy as np
 
 from thinwire.kernels.ans.alphabet import LOOKUP
 from thinwire.kernels.ans.contexts import CLASSES, DEAD, KEYS, PHASE_SHIFT, SIGN_BIT
-from thinwire.kernels.ans.counting import FEW, SUMS
+from thinwire.kernels.ans.counting import CLIP, FEW, SUMS
 from thinwire.kernels.ans.tables import BINS
 
 _jit = numba.njit(cache=True, nogil=True, boundscheck=False)
 _U = np.uint64
 _ONE, _SIGN, _SHIFT, _BINS = _U(1), _U(SIGN_BIT), _U(PHASE_SHIFT), _U(BINS)
 _KEY, _SUM, _DEAD, _LOOKUP = _U(KEYS - 1), _U(SUMS - 1), _U(DEAD), _U(LOOKUP)
-_CLASSES, _LAST = CLASSES, _U(FEW - 1)
+_CLASSES, _CLIP, _LAST = CLASSES, np.int64(CLIP), _U(FEW - 1)
 
 
 @_jit
-def tally(values, coded, base, tokens, shifts, down, magnitudes, signs, joint):  # type: ignore[no-untyped-def]
-    """Add counts of every ``down``-th row to ``magnitudes``, ``signs`` and ``joint``."""
-    rows, cols, places, last, width = coded
-    for row in range(0, rows.size, down):
+def survey(values, width, rows, cols):  # type: ignore[no-untyped-def]
+    """Add to ``rows`` and ``cols`` what ``counting.survey`` says, and return the extremes and how many are not zero."""
+    low, high, found = values[0], values[0], 0
+    for row in range(rows.size):
+        first, total = row * width, np.int64(0)
+        for i in range(min(width, values.size - first)):
+            value = values[first + i]
+            low, high = min(low, value), max(high, value)
+            magnitude = min(np.int64(abs(np.int64(value))), _CLIP)
+            found += value != 0
+            total += magnitude
+            cols[i] += magnitude
+        rows[row] = total
+    return low, high, found
+
+
+@_jit
+def peaks(values, kinds, width, first, extremes):  # type: ignore[no-untyped-def]
+    """Equal ``counting.peaks``."""
+    for row in range(kinds.size):
+        low, high = extremes[kinds[row], 0], extremes[kinds[row], 1]
+        at = row * width + first
+        for i in range(min(low.size, width - first, values.size - at)):
+            low[i] = min(low[i], values[at + i])
+            high[i] = max(high[i], values[at + i])
+
+
+@_jit
+def tally(values, coded, base, tokens, shifts, picked, magnitudes, signs, joint):  # type: ignore[no-untyped-def]
+    """Add counts of the ``picked`` rows to ``magnitudes``, ``signs`` and ``joint``."""
+    rows, cols, places, last, width, _ = coded
+    for row in picked:
         row_key = _U(rows[row])
         if row_key == _DEAD:
             continue
@@ -52,16 +80,17 @@ def refine(values, count, costs, top, own, other, free, offset, across, down, ou
     """
     spent = np.empty(_CLASSES, np.int32)
     # What is not zero is gathered first, without branches: most symbols of most updates are zero.
-    places, states = np.empty(other.size + 1, np.int64), np.empty(other.size + 1, np.int64)
+    places = np.empty(other.size + 1, np.int32)
     for row in range(own.size):
         first = row * other.size
         columns = min(other.size, count - first)
         if free[row]:
-            found = _gather(values, first, columns, across, top, places, states)
+            found = _gather(values, first, columns, across, places)
             for k in range(_CLASSES):
                 spent[k] = offset[k]
             for i in range(found):
-                at = states[_U(i)] + np.int64(other[_U(places[_U(i)])])
+                place = _U(places[_U(i)])
+                at = _state(values[_U(first) + place], top) + np.int64(other[place])
                 for k in range(_CLASSES):
                     spent[k] += costs[_U(at), k]
             best = 0
@@ -69,21 +98,26 @@ def refine(values, count, costs, top, own, other, free, offset, across, down, ou
                 best = k if spent[k] < spent[best] else best
             own[row] = best
         if row % down == 0:
-            found = _gather(values, first, columns, 1, top, places, states)
+            found = _gather(values, first, columns, 1, places)
             mine = np.int64(own[row])
             for i in range(found):
-                at, place = states[_U(i)] + mine, places[_U(i)]
+                place = _U(places[_U(i)])
+                at = _state(values[_U(first) + place], top) + mine
                 for k in range(_CLASSES):
-                    out[_U(place), k] += costs[_U(at), k]
+                    out[place, k] += costs[_U(at), k]
 
 
 @_jit
-def _gather(values, first, columns, step, top, places, states):  # type: ignore[no-untyped-def]
-    """Collect the columns of what is not zero, and its row of costs; both have room for one more than all columns."""
+def _state(value, top):  # type: ignore[no-untyped-def]
+    """Return the first row of costs of a symbol."""
+    return (min(max(np.int64(value), -top), top) + top) * _CLASSES
+
+
+@_jit
+def _gather(values, first, columns, step, places):  # type: ignore[no-untyped-def]
+    """Collect the columns of what is not zero; there is room for one more than all columns."""
     found = 0
     for i in range(0, columns, step):
-        value = np.int64(values[_U(first + i)])
         places[_U(found)] = i
-        states[_U(found)] = (min(max(value, -top), top) + top) * _CLASSES
-        found += value != 0
+        found += values[_U(first + i)] != 0
     return found

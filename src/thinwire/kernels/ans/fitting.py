@@ -9,28 +9,40 @@ from numpy.typing import NDArray
 
 from thinwire.kernels.ans import magnitudes, phases
 from thinwire.kernels.ans.classes import Classes
-from thinwire.kernels.ans.sample import Sample, sample
+from thinwire.kernels.ans.counting import Survey
+from thinwire.kernels.ans.sample import LARGE, Sample, sample
+from thinwire.kernels.ans.tables import Ints
 
 _MORE_ROUNDS, _MORE_ROUNDS_LARGE = 1, 0
 _LARGE = 1 << 20
+_ALIKE = 0.98
 
 
-def fitted(values: NDArray[np.int32], width: int, loops: ModuleType, signed: bool) -> Classes:
-    """Return the classes of symbols as rows of a width; ``loops`` has ``tally`` and ``refine``.
+def fitted(values: NDArray[np.int32], seen: Survey, loops: ModuleType, signed: bool) -> Classes:
+    """Return the classes of the rows and columns of a survey; ``loops`` has ``tally`` and ``refine``.
 
     Phases are all 1 unless ``signed``.
     """
-    first = magnitudes.start(values, width)
-    live = int(np.count_nonzero(first.rows)) * int(np.count_nonzero(first.cols))
-    some = sample(values, (len(first.rows), width), live, loops)
-    found = magnitudes.refined(some, first)
+    some = sample(values, seen, loops)
+    found = magnitudes.start(seen)
+    if values.size < LARGE or _differ(found.rows) or _differ(found.cols):
+        found = magnitudes.refined(some, found)
     return _with_signs(some, found) if signed else found
 
 
 def _with_signs(some: Sample, now: Classes) -> Classes:
-    found = phases.refined(some, phases.start(some, now))
+    found = phases.start(some, now)
+    if some.values.size >= LARGE and not phases.promising(some, found, phases.HOPELESS):
+        return now
+    found = phases.refined(some, found)
     if not phases.promising(some, found):
         return now
     for _ in range(_MORE_ROUNDS if some.values.size < _LARGE else _MORE_ROUNDS_LARGE):
         found = phases.refined(some, found)
     return found
+
+
+def _differ(classes: Ints) -> bool:
+    """Return if more than a few classes are not the most common one."""
+    counts = np.bincount(classes[classes > 0])
+    return bool(counts.max() < _ALIKE * counts.sum())

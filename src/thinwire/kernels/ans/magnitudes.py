@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from thinwire.kernels.ans.classes import Classes
 from thinwire.kernels.ans.contexts import CLASSES
-from thinwire.kernels.ans.counting import Costs, Question
+from thinwire.kernels.ans.counting import Costs, Question, Survey
 from thinwire.kernels.ans.sample import BIG, UNIT, UNSHIFTED, Sample, naming
 from thinwire.kernels.ans.tables import Ints
 
@@ -18,16 +18,16 @@ _TOP_CLASS = CLASSES - 1
 _PER_OCTAVE = 2
 
 
-def start(values: NDArray[np.int32], width: int) -> Classes:
-    """Return the classes of symbols as rows of a width by means of magnitudes; every phase is 1."""
-    rows, cols = (_by_size(total) for total in _sums(values, width))
+def start(seen: Survey) -> Classes:
+    """Return the classes of rows and columns by means of magnitudes; every phase is 1."""
+    rows, cols = _by_size(seen.rows), _by_size(seen.cols)
     return Classes(rows, cols, np.ones_like(rows), np.ones_like(cols))
 
 
 def refined(sample: Sample, now: Classes) -> Classes:
     """Return the classes that cost the fewest bits with the tables that suit those of now."""
     grid = now.grid(sample.values.size)
-    counts = sample.loops.tally(sample.values, grid, UNSHIFTED, sample.tallied).magnitudes
+    counts = sample.loops.tally(sample.values, grid, UNSHIFTED, sample.picked).magnitudes
     bits = _lengths(counts)
     sums = np.minimum(np.arange(CLASSES)[:, None] + np.arange(CLASSES), len(bits) - 1)
     by_state = (bits - bits[:, :1])[:, np.abs(np.arange(-_TOP, _TOP + 1))]
@@ -59,18 +59,6 @@ def _of_zeros(zeros: Costs, classes: NDArray[np.integer]) -> Costs:
     met = np.bincount(classes, minlength=CLASSES)
     met[0] = 0
     return (zeros @ met).astype(np.int32)
-
-
-def _sums(values: NDArray[np.int32], width: int) -> tuple[Ints, Ints]:
-    """Return the sums of magnitudes of rows and of columns, a few rows at a time."""
-    rows, cols = [], np.zeros(width, np.int64)
-    piece = max(1, (1 << 18) // width) * width
-    for start in range(0, values.size, piece):
-        part = np.minimum(np.abs(values[start : start + piece]).view(np.uint32), 255)
-        square = np.concatenate([part, np.zeros(-part.size % width, part.dtype)]).reshape(-1, width)
-        rows.append(square.sum(1, dtype=np.int64))
-        cols += square.sum(0, dtype=np.int64)
-    return np.concatenate(rows), cols
 
 
 def _by_size(sums: Ints) -> Ints:

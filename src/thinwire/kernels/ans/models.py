@@ -92,7 +92,8 @@ def without_magnitudes(classes: Classes, tally: Tally, count: int) -> tuple[Clas
     rows, cols = np.ones_like(classes.rows), np.ones_like(classes.cols)
     together = np.zeros_like(tally.magnitudes)
     together[LOWEST_SUM] = tally.magnitudes.sum(0)
-    together[LOWEST_SUM, 0] += count - tally.magnitudes.sum()
+    # Counts of a sample are about right, and no more.
+    together[LOWEST_SUM, 0] += max(0, count - int(tally.magnitudes.sum()))
     return replace(classes, rows=rows, cols=cols), replace(tally, magnitudes=together)
 
 

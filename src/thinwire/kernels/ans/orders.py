@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from thinwire.errors import WireError
 from thinwire.kernels.ans.blocks import Values
-from thinwire.kernels.ans.choice import Choice, choose
+from thinwire.kernels.ans.choice import Choice, choose, surveyed
+from thinwire.kernels.ans.classes import Classes
+from thinwire.kernels.ans.counting import Survey
 from thinwire.kernels.ans.fit import LEVEL_BITS, entropies
 from thinwire.kernels.ans.tables import BINS, Ints
 
@@ -20,15 +22,19 @@ _SHARE = 0.003
 Shape = tuple[int, ...]
 
 
-def best(values: Values, shape: Shape) -> tuple[bytes, Values, Choice]:
-    """Return the order of symbols that are not all zero which is expected to take the fewest bits."""
-    found = [(PLAIN, values, choose(values, shape))]
+def best(values: Values, shape: Shape, like: Classes | None = None) -> tuple[bytes, Values, Choice]:
+    """Return the order of symbols that are not all zero which is expected to take the fewest bits.
+
+    ``like`` are classes to start from of the symbols as they lie.
+    """
+    seen = surveyed(values, shape)
+    found = [(PLAIN, values, choose(values, shape, seen, like))]
     if len(shape) > 2 and min(shape[:2]) > 1 and values.size <= _WORTH_SWAPPING:
         swapped = _swapped(values, shape)
-        found.append((SWAPPED, swapped, choose(swapped, (shape[1], shape[0], *shape[2:]))))
-    if _lopsided(values):
+        found.append((SWAPPED, swapped, _chosen(swapped, (shape[1], shape[0], *shape[2:]))))
+    if _lopsided(values, seen):
         folded = (values << 1) ^ (values >> 31)
-        found.append((FOLDED, folded, choose(folded, shape)))
+        found.append((FOLDED, folded, _chosen(folded, shape)))
     return min(found, key=lambda order: order[2].bits)
 
 
@@ -54,12 +60,15 @@ def _swapped(values: Values, shape: Shape) -> Values:
     return np.ascontiguousarray(values.reshape(shape).swapaxes(0, 1)).reshape(-1)
 
 
-def _lopsided(values: Values) -> bool:
+def _chosen(values: Values, shape: Shape) -> Choice:
+    return choose(values, shape, surveyed(values, shape))
+
+
+def _lopsided(values: Values, seen: Survey) -> bool:
     """Return if positive and negative symbols are so unlike that they deserve tokens apart. A sample tells."""
-    sample = values[:: max(1, values.size // _SAMPLE)]
-    low, high = int(values.min()), int(values.max())
-    if low < -_SIDE or high >= _SIDE or low >= 0 or high <= 0:
+    if seen.low < -_SIDE or seen.high >= _SIDE or seen.low >= 0 or seen.high <= 0:
         return False
+    sample = values[:: max(1, values.size // _SAMPLE)]
     counts = np.bincount(sample + _SIDE, minlength=2 * _SIDE)
     apart, used = float(entropies(counts)), int(np.count_nonzero(counts))
     scale = values.size / sample.size

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +13,16 @@ from thinwire.kernels.ans.classes import Classes
 from thinwire.kernels.ans.contexts import CLASSES, DEAD, PHASES
 from thinwire.kernels.ans.counting import Costs, Question
 from thinwire.kernels.ans.fit import entropies
-from thinwire.kernels.ans.sample import BIG, UNIT, UNSHIFTED, Sample, naming
+from thinwire.kernels.ans.sample import BIG, LARGE, UNIT, UNSHIFTED, Sample, naming
 from thinwire.kernels.ans.tables import BINS, Ints
 
 _POWER_ROUNDS = 5
 _SIDE = 512
 _CLIP = 3
+_RUN = 16
 _PRIOR = 8.0
-_PROMISING = 0.8
+PROMISING, HOPELESS = 0.8, 0.3
+"""Shares that phases save at least, once refined and before, if they may pay for themselves in the end."""
 
 Singles = NDArray[np.float32]
 
@@ -26,13 +30,13 @@ Singles = NDArray[np.float32]
 def start(sample: Sample, now: Classes) -> Classes:
     """Return the phases of an approximation of rank two, by orthogonal iteration on clipped symbols."""
     width, count = sample.width, sample.values.size
-    down, across = max(1, len(now.rows) // _SIDE), max(1, width // _SIDE)
+    down, picked = max(1, len(now.rows) // _SIDE), _columns(sample)
     whole = sample.values[: count // width * width].reshape(-1, width)
-    tall = np.clip(whole[:, ::across], -_CLIP, _CLIP).astype(np.float32)
+    tall = np.clip(picked(whole), -_CLIP, _CLIP).astype(np.float32)
     flat = np.clip(whole[::down], -_CLIP, _CLIP).astype(np.float32)
     cols = np.stack([np.ones(width), 1 - 2 * (np.arange(width) * 0x9E3779B1 >> 16 & 1)]).astype(np.float32)
     for _ in range(_POWER_ROUNDS):
-        rows = _orthonormal(_rows(tall, _orthonormal(cols)[:, ::across]))
+        rows = _orthonormal(_rows(tall, picked(_orthonormal(cols))))
         cols = _cols(rows[:, ::down], flat)
     scale = np.sqrt(np.linalg.norm(cols, axis=1, keepdims=True) + 1e-12)
     row_phases = np.zeros(len(now.rows), np.int64)
@@ -43,7 +47,7 @@ def start(sample: Sample, now: Classes) -> Classes:
 def refined(sample: Sample, now: Classes) -> Classes:
     """Return the phases that cost the fewest bits with the chances that suit those of now."""
     grid = now.grid(sample.values.size)
-    costs = _costs(sample.loops.tally(sample.values, grid, UNSHIFTED, sample.tallied).signs)
+    costs = _costs(sample.loops.tally(sample.values, grid, UNSHIFTED, sample.picked).signs)
     row_offset = naming(now.row_phases + PHASES, CLASSES) // sample.across
     col_offset = naming(now.col_phases + PHASES, CLASSES) // sample.down
     row_offset[2 * PHASES + 1 :] = col_offset[2 * PHASES + 1 :] = BIG
@@ -54,13 +58,22 @@ def refined(sample: Sample, now: Classes) -> Classes:
     return replace(now, row_phases=rows.astype(np.int64) - PHASES, col_phases=cols - PHASES)
 
 
-def promising(sample: Sample, now: Classes) -> bool:
-    """Return if phases may pay for themselves in the end: to signs of no order they save less than this."""
+def promising(sample: Sample, now: Classes, share: float = PROMISING) -> bool:
+    """Return if phases save this share of what naming them takes: they may pay in the end. Random signs save less."""
     grid = now.grid(sample.values.size)
-    counts = sample.loops.tally(sample.values, grid, UNSHIFTED, sample.tallied).signs
+    counts = sample.loops.tally(sample.values, grid, UNSHIFTED, sample.picked).signs
     told = counts[: 2 * PHASES + 1]
     named = sum(entropies(np.bincount(x + PHASES)) for x in (now.row_phases, now.col_phases))
-    return bool(sample.tallied * (told.sum() - entropies(told).sum()) > _PROMISING * named)
+    return bool(sample.tallied * (told.sum() - entropies(told).sum()) > share * named)
+
+
+def _columns(sample: Sample) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Return what takes some columns of a matrix: of large ones, runs that fill lines of the cache."""
+    across, run = max(1, sample.width // _SIDE), _RUN if sample.values.size >= LARGE else 1
+    if across == 1 or run == 1:
+        return lambda x: x[:, ::across]
+    whole = sample.width // (across * run) * across * run
+    return lambda x: x[:, :whole].reshape(len(x), -1, across * run)[:, :, :run].reshape(len(x), -1)
 
 
 def _rows(x: Singles, vectors: Singles) -> Singles:

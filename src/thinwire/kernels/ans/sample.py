@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from thinwire.kernels.ans.counting import PHASE_SUMS, Costs
+from thinwire.kernels.ans.counting import PHASE_SUMS, Costs, Survey
 from thinwire.kernels.ans.tables import Ints
 
 UNIT = 16
@@ -20,7 +20,8 @@ BIG = 1 << 28
 """The cost of a class that is no candidate."""
 _ENOUGH = 256
 """So many symbols that are not zero tell the class of a row or column well enough."""
-_LARGE = 1 << 22
+LARGE = 1 << 22
+"""Tensors of so many symbols are sampled."""
 _MOST = 8192
 _TALLIED, _ROWS = 1 << 16, 16
 
@@ -39,11 +40,18 @@ class Sample:
     down: int
     tallied: int
 
+    @property
+    def picked(self) -> Ints:
+        """The rows that tables are fitted to."""
+        return np.arange(0, -(-self.values.size // self.width), self.tallied)
 
-def sample(values: NDArray[np.int32], sides: tuple[int, int], live: int, loops: ModuleType) -> Sample:
-    """Return the sample that tells the classes of so many rows and columns; ``live`` elements are in none of zeros."""
-    density = np.count_nonzero(values) / max(1, values.size)
-    enough = _ENOUGH if values.size < _LARGE else _ENOUGH // 2
+
+def sample(values: NDArray[np.int32], seen: Survey, loops: ModuleType) -> Sample:
+    """Return the sample that tells the classes of the rows and columns that a survey is of."""
+    density = seen.found / values.size
+    sides = len(seen.rows), len(seen.cols)
+    live = int(np.count_nonzero(seen.rows)) * int(np.count_nonzero(seen.cols))
+    enough = _ENOUGH if values.size < LARGE else _ENOUGH // 2
     down, across = (max(1, int(side * density) // enough, -(-side // _MOST)) for side in sides)
     return Sample(values, loops, sides[1], across, down, max(1, min(live // _TALLIED, sides[0] // _ROWS)))
 

@@ -109,7 +109,7 @@ def _block(grid: Grid, values: Values, found: Coder, try_chunks: bool) -> tuple[
 
 def _may_win(grid: Grid, values: Values, found: Coder) -> bool:
     """Return if some rows are smaller as a chunk, or there are too few to tell."""
-    rows = max(1, _SAMPLE // grid.width)
+    rows = max(1, (_SAMPLE if grid.count < _BLOCK // 2 else _SAMPLE // 4) // grid.width)
     if rows >= len(grid.rows):
         return True
     sample = grid.slice(0, rows)

@@ -36,8 +36,8 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sources", _chosen("source", self.sources, NAMES, GROUPS))
-        object.__setattr__(self, "methods", _chosen("method", self.methods, tuple(methods()), {}))
+        object.__setattr__(self, "sources", chosen("source", self.sources, NAMES, GROUPS))
+        object.__setattr__(self, "methods", chosen("method", self.methods, tuple(methods()), {}))
         if not self.densities:
             raise ValueError("no density was given, expected one or more, such as 0.01")
         for density in self.densities:
@@ -56,9 +56,13 @@ class Settings:
         return len(self.sources) * len(self.methods) * len(self.densities)
 
 
-def _chosen(
+def chosen(
     what: str, names: Sequence[str], known: Sequence[str], groups: dict[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
+    """Return names in the order they are known in: those given, groups by their members, all where none is given.
+
+    Raises ValueError for one that is not known.
+    """
     wanted = {member for name in names for member in groups.get(name, (name,))}
     for name in sorted(wanted - set(known)):
         raise unknown(what, name, (*known, *groups))

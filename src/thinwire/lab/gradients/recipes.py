@@ -16,6 +16,7 @@ from thinwire.lab.tasks import digits
 from thinwire.lab.tasks.base import Rows
 from thinwire.lab.tasks.folder import locate
 from thinwire.lab.tasks.images import CLASSES, FASHION_MNIST, PLAIN_OR_GZIPPED, SIDE, TEST, TRAIN
+from thinwire.lab.tasks.shakespeare import characters, play
 
 DIGITS_SIDE = 8
 CONTEXT = 64
@@ -61,11 +62,11 @@ def _has_pictures(root: Path) -> bool:
 
 
 def _characters(root: Path | None) -> Prepared:
-    file = text.shakespeare(root)
+    file = play(root)
     name, whole = (
         ("tiny-shakespeare", file.read_text(encoding="utf8")) if file else (text.PAGES, "".join(text.descriptions()))
     )
-    ids, symbols = text.characters(whole)
+    ids, symbols = characters(whole)
     rows = (len(ids) - 1) // CONTEXT
     if not rows:
         raise ValueError(f"{file}: {len(ids)} characters, expected more than {CONTEXT}")
@@ -96,7 +97,7 @@ RECIPES = {
     "gpt": Recipe(
         "a character GPT of 1.8 million parameters",
         _characters,
-        lambda root: text.shakespeare(root) is not None,
+        lambda root: play(root) is not None,
         _next_character,
         lambda parameters: torch.optim.Adam(parameters, lr=1e-3),
         batch_rows=8,

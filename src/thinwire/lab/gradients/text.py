@@ -33,12 +33,6 @@ class Passages:
     classes: int
 
 
-def shakespeare(root: Path | None) -> Path | None:
-    """Return the file of tiny Shakespeare in a data folder, if it is there."""
-    found = locate(root, ("tinyshakespeare",), ("input.txt",)) if root else []
-    return found[0] if found else None
-
-
 def news(root: Path | None) -> Path | None:
     """Return the file of AG News (its test part) in a data folder, if it is there."""
     found = locate(root, ("ag_news_csv",), ("test.csv",)) if root else []
@@ -87,9 +81,3 @@ def features(texts: Sequence[Sequence[str]]) -> Tensor:
 
 def _bucket(feature: str) -> int:
     return 1 + zlib.crc32(feature.encode()) % (BUCKETS - 1)
-
-
-def characters(text: str) -> tuple[Tensor, int]:
-    """Return a text as symbol numbers (int64, 1-D) and how many symbols there are."""
-    number = {symbol: at for at, symbol in enumerate(sorted(set(text)))}
-    return torch.tensor([number[symbol] for symbol in text], dtype=torch.int64), len(number)

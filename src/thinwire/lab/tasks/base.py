@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,10 +20,24 @@ Rows = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Data:
-    """Rows to train on and rows to test on: tensors of equal length, the model's inputs first, the target last."""
+    """Rows to train on and rows to test on: tensors of equal length, the model's inputs first, the target last.
+
+    `groups` is what each training row is dealt to clients by; its target, if None.
+    """
 
     train: Rows
     test: Rows
+    groups: Tensor | None = None
+
+    @property
+    def classes(self) -> Tensor:
+        """Return what a partition deals the training rows by, [rows]."""
+        return self.train[-1] if self.groups is None else self.groups
+
+    def first(self, rows: int | None) -> Data:
+        """Return the same with the first training rows only, all if None."""
+        groups = None if self.groups is None else self.groups[:rows]
+        return replace(self, train=tuple(column[:rows] for column in self.train), groups=groups)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ EMBEDDING_STD = 0.05
 
 
 def initialised(architecture: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Build a model of Linear, Conv2d, Embedding, EmbeddingBag and LayerNorm layers with weights drawn from `seed`.
+    """Build a model of layers that there is a rule for, with weights drawn from `seed`.
 
-    Linear and Conv2d draw weight and bias from U(-b, b), b = 1 / sqrt(fan-in), as PyTorch does by default; Embedding
-    draws from N(0, 0.05^2); EmbeddingBag, here always a linear model, starts at zero; LayerNorm changes nothing at
-    first. Raises TypeError for a layer of any other kind that has parameters or buffers.
+    Linear and Conv2d draw weight and bias from U(-b, b), b = 1 / sqrt(fan-in), LSTM likewise with its hidden size, as
+    PyTorch does by default; Embedding draws from N(0, 0.05^2); EmbeddingBag, here always a linear model, starts at
+    zero; LayerNorm changes nothing at first. Raises TypeError for a layer of any other kind that has parameters or
+    buffers.
     """
     # On the meta device the layers' own initialisers draw nothing, so that the global random state stays untouched.
     with torch.device("meta"):
@@ -38,6 +39,9 @@ def _draw(layer: nn.Module, generator: torch.Generator) -> None:
         layer.weight.normal_(0, EMBEDDING_STD, generator=generator)
     elif isinstance(layer, nn.EmbeddingBag):
         layer.weight.zero_()
+    elif isinstance(layer, nn.LSTM):
+        for parameter in layer.parameters():
+            parameter.uniform_(-(layer.hidden_size**-0.5), layer.hidden_size**-0.5, generator=generator)
     elif isinstance(layer, nn.LayerNorm):
         layer.weight.fill_(1)
         if layer.bias is not None:

@@ -1,0 +1,24 @@
+"""Files that were packed once are restored for ever, to the same bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from thinwire.checkpoint import unpack
+
+GOLDEN = Path(__file__).parent / "golden"
+PACKED = sorted(GOLDEN.glob("*.tw"))
+
+
+def test_there_are_golden_files() -> None:
+    assert len(PACKED) >= 6
+
+
+@pytest.mark.parametrize("packed", PACKED, ids=lambda path: path.stem)
+def test_a_packed_file_is_restored_to_the_same_bits(packed: Path, tmp_path: Path) -> None:
+    base = GOLDEN / "old.safetensors" if packed.stem.endswith("-based") else None
+    unpack(packed, tmp_path / "back", base)
+    expected = GOLDEN / "new.safetensors" if packed.stem.startswith("lossless") else packed.with_suffix(".safetensors")
+    assert (tmp_path / "back").read_bytes() == expected.read_bytes()

@@ -1,0 +1,89 @@
+"""Traces: exact times over changing bandwidth, against a walk from piece to piece."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thinwire.lab.traces import BadTrace, Trace
+
+TRACES = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 4000)), min_size=1, max_size=12).filter(
+    lambda pieces: any(rate for _, rate in pieces)
+)
+
+
+def made(pieces: list[tuple[int, int]]) -> Trace:
+    """Return a trace of pieces (tenths of a second, bits per second)."""
+    edges = np.concatenate([[0], np.cumsum([length for length, _ in pieces])]) / 10
+    return Trace(edges, np.array([float(rate) for _, rate in pieces]))
+
+
+def walked_s(trace: Trace, start_s: float, payload_bytes: int) -> float:
+    """Walk from piece to piece until all bits are through."""
+    bits, now = 8.0 * payload_bytes, start_s % trace.duration_s
+    piece = max(at for at, edge in enumerate(trace.times_s[:-1]) if edge <= now)
+    spent_s = 0.0
+    while True:
+        rest_s = trace.times_s[piece + 1] - now
+        rate = trace.bandwidth_bps[piece]
+        if rate * rest_s >= bits and rate:
+            return float(spent_s + bits / rate)
+        bits, spent_s = bits - rate * rest_s, spent_s + rest_s
+        piece = (piece + 1) % len(trace.bandwidth_bps)
+        now = trace.times_s[piece]
+
+
+@given(TRACES, st.integers(0, 100_000), st.integers(1, 3000))
+def test_a_message_takes_as_long_as_the_walk_says(pieces: list[tuple[int, int]], start: int, size: int) -> None:
+    trace = made(pieces)
+    start_s = start / 100 + 0.003  # off the edges, where the walk's own rounding decides
+    truth = walked_s(trace, start_s, size)
+    assert trace.send_s(start_s, size, 0.25) == pytest.approx(truth + 0.25, rel=1e-6, abs=1e-6)
+
+
+@given(TRACES, st.integers(0, 1000), st.integers(1, 3000))
+def test_what_is_carried_until_a_message_arrives_is_the_message(
+    pieces: list[tuple[int, int]], start_s: int, size: int
+) -> None:
+    trace = made(pieces)
+    assert trace.carried_bytes(start_s, trace.send_s(start_s, size)) == pytest.approx(size, rel=1e-6, abs=1e-3)
+
+
+@given(TRACES, st.integers(0, 1000), st.integers(0, 3000), st.integers(0, 3000))
+def test_more_bytes_never_arrive_earlier(pieces: list[tuple[int, int]], start_s: int, few: int, more: int) -> None:
+    trace = made(pieces)
+    assert trace.send_s(start_s, few) <= trace.send_s(start_s, few + more) + 1e-9
+
+
+def test_an_outage_is_waited_out_and_the_trace_begins_again() -> None:
+    trace = Trace(np.array([0.0, 1.0, 3.0]), np.array([800.0, 0.0]))
+    assert trace.send_s(0.0, 100) == pytest.approx(1.0)
+    assert trace.send_s(0.0, 101) == pytest.approx(3.01)
+    assert trace.send_s(2.0, 150) == pytest.approx(1.0 + 3.0 + 0.5)
+    assert trace.send_s(1.5, 0, 0.2) == 0.2
+    assert trace.mean_bps == pytest.approx(800 / 3)
+
+
+def test_a_share_of_a_link_takes_that_many_times_as_long() -> None:
+    trace = Trace(np.array([0.0, 2.0]), np.array([8000.0]))
+    assert trace.scaled(0.25).send_s(0.0, 1000) == pytest.approx(4 * trace.send_s(0.0, 1000))
+
+
+@pytest.mark.parametrize(
+    ("edges", "rates", "words"),
+    [
+        ([0.0, 1.0], [], "one edge more"),
+        ([0.0], [], "one edge more"),
+        ([0.0, 1.0, 1.0], [1.0, 1.0], "begin at 0 and rise"),
+        ([1.0, 2.0], [1.0], "begin at 0 and rise"),
+        ([0.0, np.inf], [1.0], "begin at 0 and rise"),
+        ([0.0, 1.0], [0.0], "one at least is above 0"),
+        ([0.0, 1.0], [-1.0], "one at least is above 0"),
+        ([0.0, 1.0], [np.nan], "one at least is above 0"),
+    ],
+)
+def test_what_is_no_trace_is_refused(edges: list[float], rates: list[float], words: str) -> None:
+    with pytest.raises(BadTrace, match=words):
+        Trace(np.array(edges), np.array(rates))
