@@ -24,7 +24,8 @@ import thinwire as tw
 from thinwire.lab.environment import environment
 from thinwire.lab.updates import UPDATES, record
 
-OPTIONS = "Smallest(options=(Rdoq(), LowRank()))"
+OPTIONS = "Smallest()"
+"""Rdoq and LowRank, both coded by Ans."""
 RATIOS = (32, 64, 128)
 RUNGS = tuple(0.9 * 10 ** (-i / 5) for i in range(36))
 """Bounds on the error of the tables: five to a factor of ten, down to 1e-7."""
@@ -40,16 +41,26 @@ def tables(update: dict[str, torch.Tensor]) -> dict[str, list[tuple[float, float
     found: dict[str, list[tuple[float, float]]] = {}
     for name, x in update.items():
         for rung in RUNGS:
-            encoded = tw.encode(tw.parse(f"Smallest(nmse={rung}, options=(Rdoq(), LowRank()))"), x)
+            encoded = tw.encode(tw.Smallest(nmse=rung), x)
             found.setdefault(name, []).append((squares(x - tw.decode(encoded)), encoded.payload_bytes))
     return found
 
 
-def uniform(table: dict[str, list[tuple[float, float]]], payload: float) -> float:
-    """Return the error of one bound for all tensors that takes so many bytes: between the rungs on both sides."""
-    totals = [(sum(t[i][1] for t in table.values()), sum(t[i][0] for t in table.values())) for i in range(len(RUNGS))]
-    sizes, errors = zip(*sorted(totals), strict=True)
-    return float(np.exp(np.interp(math.log(payload), np.log(sizes), np.log(np.maximum(errors, 1e-300)))))
+def uniform(update: dict[str, torch.Tensor], table: dict[str, list[tuple[float, float]]], payload: float) -> float:
+    """Return the error of the finest single bound for all tensors that takes at most so many bytes, really encoded."""
+    sizes = [sum(points[i][1] for points in table.values()) for i in range(len(RUNGS))]
+    at = max((i for i, size in enumerate(sizes) if size <= payload), default=0)
+    coarse, fine = RUNGS[at], RUNGS[min(at + 1, len(RUNGS) - 1)]
+    found = sum(points[at][0] for points in table.values())
+    for _ in range(7):
+        middle = math.sqrt(coarse * fine)
+        encoded = {name: tw.encode(tw.Smallest(nmse=middle), x) for name, x in update.items()}
+        if sum(one.payload_bytes for one in encoded.values()) > payload:
+            fine = middle
+            continue
+        coarse = middle
+        found = sum(squares(x - tw.decode(encoded[name])) for name, x in update.items())
+    return found
 
 
 def dynamic_program(table: dict[str, list[tuple[float, float]]], most_error: float) -> tuple[float, float]:
@@ -95,7 +106,7 @@ def measure(update: dict[str, torch.Tensor], ratios: tuple[int, ...]) -> list[di
         frame = tw.dumps(message)
         decoded = tw.loads(frame, tw.specs(update))
         error = sum(squares(x - tw.decode(decoded[name])) for name, x in update.items())
-        same = uniform(table, report.payload_bytes)
+        same = uniform(update, table, report.payload_bytes)
         theirs = lgreco(table, report.payload_bytes, error)
         rows.append({
             "ratio": ratio, "budget_bytes": budget, "frame_bytes": len(frame), "used": len(frame) / budget,

@@ -25,7 +25,7 @@ from torch import Tensor
 import thinwire as tw
 from thinwire.lab.environment import environment
 
-STEPS = {"0.2": 0.0207, "0.1": 0.0141, "0.01": 0.00428, "8 bits": 0.000212}
+STEPS = {"0.3": 0.0267, "0.2": 0.0207, "0.1": 0.0141, "0.01": 0.00428, "8 bits": 0.000212}
 """Steps that come to these errors, or bits an element."""
 CODECS = (
     "Raw()", "Cast()", "Planes()", "Uniform(bits=8)", "Uniform(bits=4, block=128)",

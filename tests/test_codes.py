@@ -35,6 +35,7 @@ def test_compiled_codes_equal_the_reference(count: int, scale: float, seed: int,
     same, also = cpu.cut(symbols)
     assert np.array_equal(cut, same)
     assert reached == also
+    assert np.array_equal(cpu.places(cut, reached[0]), reference.places(cut, reached[0]))
     packed = reference.pack(cut, bits)
     assert np.array_equal(cpu.pack(cut, bits), packed)
     few = np.minimum(cut, escape).astype(np.uint8)

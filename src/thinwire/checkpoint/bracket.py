@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 _FIRST_MOVE = 0.02
+_PATIENCE = 4
+"""Guesses that came to nothing; halving is sure."""
 
 
 class Bracket:
@@ -13,6 +15,7 @@ class Bracket:
     def __init__(self) -> None:
         self._low, self._high = -math.inf, math.inf
         self._move = _FIRST_MOVE
+        self._notes = 0
 
     def within(self, price: float) -> float:
         """Return the price, or one in the bracket: with both ends the middle, else on in moves that double.
@@ -20,12 +23,14 @@ class Bracket:
         Bytes go in steps: prices near one that failed may cost the same.
         """
         if math.isfinite(self._low) and math.isfinite(self._high):
-            return price if self._low < price < self._high else (self._low + self._high) / 2
+            guessed = self._low < price < self._high and self._notes < _PATIENCE
+            return price if guessed else (self._low + self._high) / 2
         return max(min(price, self._high - self._move), self._low + self._move)
 
     def narrow(self, price: float, overspent: bool) -> None:
         """Take note of what came of a price."""
         self._move *= 2
+        self._notes += 1
         if overspent:
             self._low = max(self._low, price)
         else:

@@ -20,7 +20,8 @@ from thinwire.policy.allocate import hull
 from thinwire.policy.plan import Point
 from thinwire.registry import parse
 
-_OCTAVES = (2.5, 1.8, 1.2, 0.6, 0.0, -0.7, -1.5, -2.3, -3.2, -4.2, -5.5, -7.0, -9.0, -12.0, -16.0, -18.0, -20.0)
+_COARSE = (2.5, 2.0, 1.7, 1.4, 1.1, 0.8, 0.4, 0.0, -0.6, -1.3)
+_FINE = (-2.2, -3.2, -4.2, -5.5, -7.0, -9.0, -12.0, -16.0, -18.0, -20.0)
 _SAMPLE = 1 << 16
 _WORTH_IT = 0.97
 Array = NDArray[np.float64]
@@ -37,7 +38,7 @@ class Curve:
     rate_steps: Array
     """Rising."""
     rates: Array
-    """Bytes at these steps, falling."""
+    """Logarithms of the bytes at these steps, falling."""
     lossless_price: float
     """From this price down every bit is worth its byte."""
     lossless_bytes: float
@@ -49,9 +50,8 @@ class Curve:
     def bytes_at(self, prices: Array) -> Array:
         """Return the bytes at each price."""
         steps = np.interp(-prices, -self.prices, self.steps)
-        return np.where(
-            prices <= self.lossless_price, self.lossless_bytes, np.interp(steps, self.rate_steps, self.rates)
-        )
+        lossy = np.exp(np.interp(steps, self.rate_steps, self.rates))
+        return np.where(prices <= self.lossless_price, self.lossless_bytes, lossy)
 
 
 def quantizer(step: float) -> Codec:
@@ -84,7 +84,7 @@ def _curve(points: list[Point], kept: list[Point], every_bit: float, weight: flo
         np.array([first, *slopes, last]),
         np.array([steps[0], *middles, steps[-1]]),
         np.array([step for step, _ in by_step]),
-        np.minimum.accumulate(np.array([size for _, size in by_step])),
+        np.minimum.accumulate(np.log(np.array([size for _, size in by_step]))),
         end,
         every_bit,
     )
@@ -95,7 +95,7 @@ def _points(given: Given, sample: Given, scale: float) -> Iterator[Point]:
     target = sample.target()
     energy = energy64(target)
     rms = math.sqrt(energy / max(target.numel(), 1))
-    for octave in _OCTAVES if rms else ():
+    for octave in (*_COARSE, *_FINE) if rms else ():
         codec = quantizer(rms * 2.0**octave)
         sent = sample.lossy(codec)
         if sent.encoded.codec.lossless:

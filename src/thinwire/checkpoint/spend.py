@@ -23,7 +23,7 @@ from thinwire.checkpoint.sent import Given, Sent
 from thinwire.checkpoint.survey import Survey
 from thinwire.kernels.distortion import largest
 
-_TRIES = 10
+_TRIES = 12
 _MARGIN, _UNUSED, _OFF = 0.004, 0.012, 0.03
 _SAMPLES, _ROUNDS, _NEAR = 6, 4, 0.1
 _NOTHING = 4.0

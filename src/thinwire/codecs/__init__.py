@@ -8,7 +8,7 @@ from thinwire.codecs.levels import NF4, Ranges
 from thinwire.codecs.lowrank import LowRank
 from thinwire.codecs.natural import Natural
 from thinwire.codecs.qsgd import Qsgd
-from thinwire.codecs.quantize import Step, Uniform
+from thinwire.codecs.quantize import Uniform
 from thinwire.codecs.raw import Cast, Planes, Raw
 from thinwire.codecs.rdoq import Rdoq
 from thinwire.codecs.rotate import Eden
@@ -29,6 +29,7 @@ from thinwire.codecs.sparse import (
     Threshold,
     TopK,
 )
+from thinwire.codecs.step import Step
 from thinwire.codecs.ternary import Ternary
 
 __all__ = [

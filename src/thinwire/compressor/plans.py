@@ -16,7 +16,7 @@ from thinwire.kernels.distortion import energy
 from thinwire.kernels.narrow import saturate
 from thinwire.policy import Curve, Plan, Point, Policy, Signals, Trial
 
-_LOOKS = 4
+_LOOKS = 5
 """How often a policy may ask for more points of the curves."""
 _SAMPLE = 1 << 16
 _ROWS = 64

@@ -34,7 +34,7 @@ _DEEPEST = 3
 _MOST_SPARSE = 1 / 5
 """Where no more are not zero, the gaps between them take less than packed codes."""
 _SMALL = 1 << 12
-"""Up to so many symbols every coding is tried."""
+"""Of a tensor of so many symbols and fewer every coding is tried; in a chunk there may be too many such chunks."""
 _HALF = 1 / 2
 
 Narrow = NDArray[np.int8] | Symbols
@@ -55,10 +55,10 @@ def encode(values: Symbols, level: int, deeper: int = _DEEPEST) -> bytes:
     codes, (nonzero, *beyond) = coding.cut(values)
     if nonzero == 0:
         return bytes([_ZEROS])
-    if codes.size <= _SMALL:
+    if codes.size <= _SMALL and deeper == _DEEPEST:
         return min(_every(values, codes, [nonzero, *beyond], level, deeper), key=len)
     if nonzero <= _MOST_SPARSE * codes.size and deeper:
-        return _sparse(values, codes, level, deeper)
+        return _sparse(values, codes, nonzero, level, deeper)
     for bits, escapes in zip(_PACKED, beyond, strict=True):
         # The narrowest puts most symbols into a byte, and so codes most of them together.
         if escapes <= (_MOST_ESCAPES[bits] if deeper else _MOST_LISTED) * codes.size:
@@ -71,7 +71,7 @@ def _every(values: Symbols, codes: Bytes, reached: list[int], level: int, deeper
     nonzero, *beyond = reached
     yield _wide(zigzag(values), level)
     if deeper and nonzero <= _HALF * codes.size:
-        yield _sparse(values, codes, level, deeper)
+        yield _sparse(values, codes, nonzero, level, deeper)
     for bits, escapes in zip(_PACKED, beyond, strict=True):
         if escapes <= _HALF * codes.size:
             yield _packed(values, codes, bits, escapes, level, 0)
@@ -172,9 +172,9 @@ def _symbols(codes: Bytes, bits: int, escaped: Symbols) -> Narrow:
     return ((codes >> 1) ^ -(codes & 1)).view(np.int8)
 
 
-def _sparse(values: Symbols, codes: Bytes, level: int, deeper: int) -> bytes:
+def _sparse(values: Symbols, codes: Bytes, nonzero: int, level: int, deeper: int) -> bytes:
     """Gaps and values apart: their statistics differ. No value is zero, so their codes are one less."""
-    at = np.flatnonzero(codes)
+    at = coding.places(codes, nonzero)
     where = zstd.smallest(gaps.encode(gaps.between(at)), level)
     found = zigzag(values[at]) - np.uint32(1)
     if int(found.max()) <= 1:

@@ -18,6 +18,8 @@ def encoded_bytes(gaps: NDArray[np.int64]) -> int:
 
 def encode(gaps: NDArray[np.int64]) -> bytes:
     """Return gaps (1-D, from 0) as bytes. A gap is the number of indices skipped since the one before."""
+    if not gaps.size or int(gaps.max()) < ESCAPE:
+        return gaps.astype(np.uint8).tobytes()
     escapes = gaps // ESCAPE
     out = np.full(encoded_bytes(gaps), ESCAPE, np.uint8)
     out[np.cumsum(escapes + 1) - 1] = gaps - ESCAPE * escapes

@@ -18,7 +18,7 @@ WIDE, NARROW = (-7.0, -4.5, -2.0, 0.5), (-1.0, 0.0, 1.0)
 SMALL_OCTAVES = -2.0
 """Norms and biases are few and do most of the harm: their steps are a quarter of the others'."""
 MOST_TRIALS = 10
-_SLACK, _ALIKE = 0.01, 1.5
+_SLACK, _ALIKE = 0.005, 1.5
 
 Options = dict[str, tuple[Codec, ...]]
 Sizes = dict[str, tuple[int, float]]

@@ -11,7 +11,7 @@ from thinwire.codec import Codec
 
 _NOTHING = 4.0
 _LEAST, _MOST = 1e-7, 0.97
-_CLOSE, _SAME = 0.4, 1e-6
+_CLOSE, _SAME = 0.3, 1e-6
 """Octaves: rungs nearer than this need none between them; nearer than that they are one."""
 _DENSITIES = tuple(0.3 * 2.0**-i for i in range(10))
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from types import ModuleType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thinwire.kernels.codes import reference
 from thinwire.kernels.codes.reference import Bytes, Codes, Symbols, unzigzag, zigzag
 
-__all__ = ["Bytes", "Codes", "Symbols", "beyond", "cut", "joined", "pack", "unpack", "unzigzag", "zigzag"]
+__all__ = ["Bytes", "Codes", "Symbols", "beyond", "cut", "joined", "pack", "places", "unpack", "unzigzag", "zigzag"]
 
 _WORTH_COMPILING = 1 << 12
 
@@ -33,6 +34,12 @@ def unpack(packed: Bytes, bits: int, count: int) -> Bytes:
     """Return ``count`` codes of one byte each, of 2, 4 or 8 bits."""
     codes: Bytes = _kernel(count).unpack(packed, bits, count)
     return codes
+
+
+def places(codes: Bytes, count: int) -> NDArray[np.int64]:
+    """Return where the ``count`` codes are that are not 0."""
+    found: NDArray[np.int64] = _kernel(codes.size).places(codes, count)
+    return found
 
 
 def beyond(symbols: Symbols, codes: Bytes, escape: int, count: int) -> Symbols:

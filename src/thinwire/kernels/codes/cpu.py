@@ -41,6 +41,13 @@ def unpack(packed: Bytes, bits: int, count: int) -> Bytes:
     return out[:count]
 
 
+def places(codes: Bytes, count: int) -> NDArray[np.int64]:
+    """Equal ``reference.places``."""
+    out = np.empty(count, np.int64)
+    _places(*_signed(codes, 1), out)
+    return out
+
+
 def beyond(symbols: Symbols, codes: Bytes, escape: int, count: int) -> Symbols:
     """Equal ``reference.beyond``."""
     out = np.empty(count, np.int32)
@@ -104,6 +111,21 @@ def _unpack4(packed, out):  # type: ignore[no-untyped-def]
     for i in range(packed.size):
         out[2 * i] = packed[i] & most
         out[2 * i + 1] = packed[i] >> four
+
+
+@_jit
+def _places(signed, least, out):  # type: ignore[no-untyped-def]
+    at, full = 0, signed.size - signed.size % LANES
+    for start in range(0, full, LANES):
+        word = word_at_least(signed, start, least, np.int8(-1))
+        while word != 0:
+            out[at] = start + lowest_bit(word)
+            at += 1
+            word &= word - np.uint64(1)
+    for i in range(full, signed.size):
+        if signed[i] >= least:
+            out[at] = i
+            at += 1
 
 
 @_jit

@@ -46,6 +46,11 @@ def unpack(packed: Bytes, bits: int, count: int) -> Bytes:
     return codes[:count]
 
 
+def places(codes: Bytes, count: int) -> NDArray[np.int64]:
+    """Return where the ``count`` codes are that are not 0."""
+    return np.flatnonzero(codes)
+
+
 def beyond(symbols: Symbols, codes: Bytes, escape: int, count: int) -> Symbols:
     """Return the ``count`` symbols whose codes are at least ``escape``, as symbols whose codes are less by it."""
     return unzigzag(zigzag(symbols[codes >= escape]) - np.uint32(escape))
