@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.options import make_folder
+from thinwire.cli.results import DEFAULT_OUT, add_result_options, data_root, result_file
 
 if TYPE_CHECKING:
     from thinwire.lab.bench.rates.measure import Settings
@@ -33,7 +33,7 @@ examples:
   thinwire bench codecs --codecs "ErrorBound(codec=Rdoq()),LowRank()" --out runs/mine.json
   thinwire bench codecs --show runs/updates.json
                                                 the tables and pictures of a finished run again"""
-DEFAULT_OUT = Path("runs")
+FILE = "updates.json"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -53,11 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--data", type=Path, metavar="FOLDER", help=data)
     what.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights, order and draws; default: 0")
     what.add_argument("--quick", action="store_true", help="few updates, two errors, small tensors; default: all of it")
-    out = "a .json file, or a folder for updates.json; a picture per update goes beside it; default: runs"
-    parser.add_argument("--out", type=Path, metavar="PATH", help=out)
-    show = "a result to show and draw again (to --out, else beside it); nothing is measured; default: measure"
-    parser.add_argument("--show", type=Path, metavar="FILE", help=show)
-    parser.add_argument("--quiet", action="store_true", help="no progress, the tables alone; default: progress")
+    add_result_options(parser, FILE, "update")
 
 
 def act(options: argparse.Namespace) -> int:
@@ -75,17 +71,20 @@ def _read_again(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     from thinwire.lab.bench.rates.files import read
 
     with bad_input():
-        return read(options.show), _file(options.out) if options.out else options.show
+        return read(options.show), result_file(options.out, FILE) if options.out else options.show
 
 
 def _measured(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     from thinwire.cli.codecs_tables import watch
     from thinwire.lab.bench.rates.measure import measure
-    from thinwire.lab.updates import BadData
+    from thinwire.lab.updates import UPDATES, BadData
 
     with bad_input():
-        settings, root = _settings(options), _root(options.data)
-        file = _file(options.out or DEFAULT_OUT)
+        settings, root = (
+            _settings(options),
+            data_root(options.data, UPDATES, "FashionMNIST/raw, tinyshakespeare and adult"),
+        )
+        file = result_file(options.out or DEFAULT_OUT, FILE)
     try:
         with watch(settings, options.quiet) as on_step:
             return measure(settings, root, on_step), file
@@ -111,22 +110,3 @@ def texts(line: str) -> Iterator[str]:
             yield line[start:at].strip()
             start = at + 1
     yield line[start:].strip()
-
-
-def _root(given: Path | None) -> Path | None:
-    from thinwire.lab.tasks import data_dir
-    from thinwire.lab.updates import UPDATES
-
-    root = data_dir(given)
-    if given and root and not any(recipe.has_data(root) for recipe in UPDATES.values()):
-        raise BadInput(f"--data {str(given)!r} holds none of FashionMNIST/raw, tinyshakespeare and adult")
-    return root
-
-
-def _file(out: Path) -> Path:
-    """Return the JSON file to write, in a folder that is there."""
-    if out.suffix == ".json" and out.is_dir():
-        raise BadInput(f"--out {str(out)!r} is a folder, expected a file, or a folder whose name is no file's")
-    file = out if out.suffix == ".json" else out / "updates.json"
-    make_folder(file.parent)
-    return file

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.options import make_folder
+from thinwire.cli.results import DEFAULT_OUT, add_result_options, data_root, result_file
 
 if TYPE_CHECKING:
     from thinwire.lab.bench.selectors import Settings
@@ -35,7 +35,7 @@ examples:
   thinwire bench selectors --elements 1000000 --methods topk,hggtopk --out runs/small.json
   thinwire bench selectors --show runs/selectors.json
                                                 the tables and pictures of a finished run again"""
-DEFAULT_OUT = Path("runs")
+FILE = "selectors.json"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -60,11 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "default: $THINWIRE_DATA, else the data that scikit-learn brings"
     )
     what.add_argument("--data", type=Path, metavar="FOLDER", help=data)
-    out = "a .json file, or a folder for selectors.json; a picture per density goes beside it; default: runs"
-    parser.add_argument("--out", type=Path, metavar="PATH", help=out)
-    show = "a result to show and draw again (to --out, else beside it); nothing is measured; default: measure"
-    parser.add_argument("--show", type=Path, metavar="FILE", help=show)
-    parser.add_argument("--quiet", action="store_true", help="no progress, the tables alone; default: progress")
+    add_result_options(parser, FILE, "density")
 
 
 def act(options: argparse.Namespace) -> int:
@@ -82,17 +78,20 @@ def _read_again(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     from thinwire.lab.bench.files import read
 
     with bad_input():
-        return read(options.show), _file(options.out) if options.out else options.show
+        return read(options.show), result_file(options.out, FILE) if options.out else options.show
 
 
 def _measured(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     from thinwire.cli.selectors_tables import watch
     from thinwire.lab.bench.selectors import measure
-    from thinwire.lab.gradients import BadData
+    from thinwire.lab.gradients import RECIPES, BadData
 
     with bad_input():
-        settings, root = _settings(options), _root(options.data)
-        file = _file(options.out or DEFAULT_OUT)
+        settings, root = (
+            _settings(options),
+            data_root(options.data, RECIPES, "FashionMNIST/raw, tinyshakespeare and ag_news_csv"),
+        )
+        file = result_file(options.out or DEFAULT_OUT, FILE)
     try:
         with watch(settings, options.quiet) as on_row:
             return measure(settings, root, on_row), file
@@ -117,22 +116,3 @@ def _number(word: str) -> float:
         return float(word)
     except ValueError:
         raise BadInput(f"--densities holds {word!r}, expected numbers above 0 to 1, such as 0.001,0.01") from None
-
-
-def _root(given: Path | None) -> Path | None:
-    from thinwire.lab.gradients import RECIPES
-    from thinwire.lab.tasks import data_dir
-
-    root = data_dir(given)
-    if given and root and not any(recipe.has_data(root) for recipe in RECIPES.values()):
-        raise BadInput(f"--data {str(given)!r} holds none of FashionMNIST/raw, tinyshakespeare and ag_news_csv")
-    return root
-
-
-def _file(out: Path) -> Path:
-    """Return the JSON file to write, in a folder that is there."""
-    if out.suffix == ".json" and out.is_dir():
-        raise BadInput(f"--out {str(out)!r} is a folder, expected a file, or a folder whose name is no file's")
-    file = out if out.suffix == ".json" else out / "selectors.json"
-    make_folder(file.parent)
-    return file

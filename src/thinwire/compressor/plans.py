@@ -57,12 +57,13 @@ class Sending:
     def _settled(self, policy: Any, plan: Plan, signals: Signals) -> tuple[dict[str, Sent], list[Trial]]:
         """Return every tensor encoded as the policy's last plan wants it, and what its plans cost."""
         sent: dict[str, Sent] = {}
+        points: dict[str, Point] = {}
         trials: list[Trial] = []
         better: Plan | None = plan
         while better is not None:
             changed = [name for name in self.targets if name not in sent or sent[name].asked != better[name]]
             sent |= {name: self._encode(name, better[name]) for name in changed}
-            points = {name: self._point(name, sent[name].encoded) for name in self.targets}
+            points = points | {name: self._point(name, sent[name].encoded) for name in changed}
             trials.append(Trial(better, points, self.specs))
             better = policy.revise(trials, self.specs, signals)
         return sent, trials
@@ -70,14 +71,16 @@ class Sending:
     def _curves(self, policy: Policy) -> dict[str, Curve] | None:
         """Return what the policy wants measured; None where it has no goal for the whole message."""
         ask: Any = getattr(policy, "options", None)
-        if ask is None or not self.specs or ask(self.specs, self.signals) is None:
+        wanted = ask(self.specs, self.signals) if ask and self.specs else None
+        if wanted is None:
             return None
         for name, squares in self.signals.energies.items():
             if not math.isfinite(squares):
                 raise NonFiniteError(f"{name}: the tensor holds NaN or infinity, which no goal for a message can weigh")
         curves: dict[str, Curve] = {}
-        for _ in range(_LOOKS):
-            wanted = ask(self.specs, replace(self.signals, curves=curves))
+        for look in range(_LOOKS):
+            if look:
+                wanted = ask(self.specs, replace(self.signals, curves=curves))
             if not wanted:
                 break
             curves = curves | {name: curves.get(name, ()) + self._curve(name, made) for name, made in wanted.items()}
