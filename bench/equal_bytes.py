@@ -15,165 +15,32 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
-import torch
 from equal_bytes_chart import equal_bytes_svg
-from torch import Tensor
+from equal_bytes_knobs import Update, recorded, searched
+from equal_bytes_methods import AUTO, BY_NAME, DENSE, RATIOS, Method, Setting, settings
+from equal_bytes_rows import Row, checked, difference, failed, markdown, marked, mean_row
 
-import thinwire as tw
-from thinwire.codec import derive_seed
-from thinwire.delta import subtract
-from thinwire.lab.config import RunConfig
 from thinwire.lab.environment import environment
 from thinwire.lab.one_thread import one_thread
 from thinwire.lab.plan import Plan
 from thinwire.lab.replace import replace_files
-from thinwire.lab.run import prepare
 from thinwire.lab.workers import Event, run_plans
-from thinwire.policy import Signals
-from thinwire.zoo import compressor
 
 SCHEMA = "thinwire.equal-bytes/1"
-RATIOS = (32, 64, 128)
-AUTO, DENSE = "auto", "dense"
-SMALL = "small=Step(nmse=0.02)"
-"""Of biases: 4 bits a value at most. Raw they would be more than all of a 128-fold smaller message."""
 NEARLY, MOST = 0.94, 1.01
 """A fixed method may send up to 1 % more than the ratio allows; `auto` may not."""
 AIM = 0.985
 TRIES = 3
-SAMPLED_ROUNDS = 6
-LAST_ROUNDS = 3
 FINALISTS = 3
-Update = dict[str, Tensor]
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A fixed method: its text with a knob {x} between `low` and `high`, None where there is nothing to turn."""
-
-    name: str
-    text: str
-    low: float = 0.0
-    high: float = 0.0
-    whole: bool = False
-    ratios: Sequence[int] = RATIOS
-    ours: bool = False
-
-    def uplink(self, x: float) -> str:
-        """Return the text at a knob."""
-        return self.text.replace("{x}", str(round(x)) if self.whole else f"{x:.5g}")
-
-
-def fed_back(codec: str, decay: float = 1.0) -> str:
-    """Return a fixed codec with error feedback."""
-    return f"Compressor(Fixed({codec}, {SMALL}), ErrorFeedback({decay:g}))"
-
-
-def plain(codec: str) -> str:
-    """Return a fixed codec without: the unbiased ones, which error feedback would make diverge."""
-    return f"Compressor(Fixed({codec}, {SMALL}), NoFeedback())"
-
-
-METHODS = (
-    Method("topk", fed_back("TopK({x}, values=Uniform(bits=8))"), 1e-5, 0.5),
-    Method("topk-f32", fed_back("TopK({x})"), 1e-5, 0.5),
-    Method("stc", fed_back("TopK({x}, values=Sign())"), 1e-5, 0.9),
-    Method("hggtopk", fed_back("HggTopK({x})"), 1e-5, 0.5),
-    Method("randomkec", fed_back("RandomK({x}, rescale=False)"), 1e-5, 0.5),
-    Method("sparseloco", fed_back("ChunkTopK({x}, 4096, values=Uniform(bits=3, block=64))", 0.95), 1, 2048, True),
-    Method("eden-ef", fed_back("Eden(bits={x}, scale='mse')"), 1 / 256, 4),
-    Method("eden", plain("Eden(bits={x})"), 1 / 256, 4),
-    Method("ef-signsgd", fed_back("Sign()"), ratios=(32,)),
-    Method("1bit", fed_back("OneBit()"), ratios=(32,)),
-    Method("lowrank", fed_back("LowRank(ratio={x}, bits=6)"), 1e-3, 1.0),
-    Method("terngrad", plain("Ternary(clip={x})"), 0.5, 100.0),
-    Method("qsgd", plain("Qsgd(levels=1, block={x})"), 16, 1 << 20, True),
-    Method("step", fed_back("Step(nmse={x})"), 1e-4, 0.99, ours=True),
-    Method("smallest", fed_back("Smallest(nmse={x})"), 1e-4, 0.99, ours=True),
-)
-BY_NAME = {method.name: method for method in METHODS}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How a task is run here: short enough for many runs, long enough that dense reaches its plateau."""
-
-    base: RunConfig
-    screened: int
-    seeds: int
-
-
-def settings(data: Path | None) -> dict[str, Setting]:
-    """Return the tasks: five clients each, so that coding does not take longer than training."""
-    text = RunConfig("shakespeare", clients=5, rounds=15, partition="by-label(4)", rows=1600, data=data)
-    return {
-        "digits": Setting(RunConfig("digits", clients=5, rounds=12, data=data), 3, 5),
-        "adult": Setting(RunConfig("adult", clients=5, rounds=8, local_epochs=1, rows=8000, data=data), 1, 5),
-        "fashion-mnist-mlp": Setting(RunConfig("fashion-mnist-mlp", clients=5, rounds=10, rows=12000, data=data), 1, 3),
-        "shakespeare": Setting(text, 1, 2),
-    }
-
-
-# What was sent
-
-
-def recorded(config: RunConfig) -> list[Update]:
-    """Return one client's updates in some rounds of dense federated averaging: the client of the median size."""
-    task, prepared, training = config.found_task, prepare(config), config.training
-    model, kept = task.model(config.seed), []
-    shares = [len(part) / len(prepared.data.classes) for part in prepared.parts]
-    middle = sorted(range(len(shares)), key=shares.__getitem__)[len(shares) // 2]
-    for round_ in range(1, training.rounds + 1):
-        before = {name: x.clone() for name, x in model.state_dict().items()}
-        mean = {name: torch.zeros_like(x) for name, x in before.items()}
-        for client, part in enumerate(prepared.parts):
-            model.load_state_dict(before)
-            own = tuple(column[torch.from_numpy(part)] for column in prepared.data.train)
-            task.train(model, own, training, derive_seed(config.seed, f"train/{round_}/{client}"))
-            update = subtract(model.state_dict(), before)
-            mean = {name: mean[name] + shares[client] * x for name, x in update.items()}
-            kept += [update] if client == middle else []
-        model.load_state_dict({name: x + mean[name] for name, x in before.items()})
-    every = max(1, math.ceil(len(kept) / SAMPLED_ROUNDS))
-    return kept[every - 1 :: every]
-
-
-def bytes_a_message(uplink: str, updates: Sequence[Update]) -> float:
-    """Return what a client sends in a round, on average over recorded rounds, with all that it keeps in between."""
-    chosen, sizes = compressor(uplink), []
-    state: dict[str, Tensor] = {}
-    for round_, update in enumerate(updates, 1):
-        message, state, _ = chosen.compress(update, state, Signals(round=round_))
-        sizes.append(len(tw.dumps(message)))
-    return fmean(sizes)
-
-
-def searched(method: Method, goal_bytes: float, updates: Sequence[Update]) -> float | None:
-    """Return the knob that comes nearest to the goal from below; None where the method cannot send so little."""
-    low, high = math.log(method.low), math.log(method.high)
-    ends = [bytes_a_message(method.uplink(math.exp(end)), updates) for end in (low, high)]
-    cheap, dear = (low, high) if ends[0] <= ends[1] else (high, low)
-    if min(ends) > goal_bytes:
-        return None
-    for _ in range(11):
-        middle = (cheap + dear) / 2
-        fits = bytes_a_message(method.uplink(math.exp(middle)), updates) <= goal_bytes
-        cheap, dear = (middle, dear) if fits else (cheap, middle)
-    return math.exp(cheap)
-
-
-# The study of one task
 
 
 @dataclass
@@ -287,11 +154,11 @@ class Study:
 
         def handle(event: Event) -> None:
             if event.kind == "finished":
-                self._keep(_checked(event.plan, event.value))
+                self._keep(checked(event.plan, event.value))
                 show(f"{event.plan.slug} {self.rows[-1]['final']:.4f}")
             if event.kind == "failed":
                 show(f"{event.plan.slug} failed: {event.value[0]}")
-                self._keep(_failed(event.plan, event.value[0]))
+                self._keep(failed(event.plan, event.value[0]))
 
         run_plans(todo, self.jobs, handle)
 
@@ -329,7 +196,7 @@ class Study:
 
     def _table(self) -> list[Row]:
         groups = dict.fromkeys((row["method"], row["ratio"]) for row in self.rows)
-        return [_mean_row(name, ratio, self.of(name, ratio)) for name, ratio in sorted(groups, key=lambda g: g[1])]
+        return [mean_row(name, ratio, self.of(name, ratio)) for name, ratio in sorted(groups, key=lambda g: g[1])]
 
     def _summary(self) -> list[Row]:
         return [found for ratio in self.ratios if (found := self._against_best(ratio))]
@@ -345,72 +212,9 @@ class Study:
         best = max(full, key=lambda name: fmean(full[name].values()))
         outside = {name: values for name, values in full.items() if not BY_NAME[name].ours} or full
         rival = max(outside, key=lambda name: fmean(outside[name].values()))
-        both = {"best": _difference(auto, full[best]), "best_rival": _difference(auto, full[rival])}
+        both = {"best": difference(auto, full[best]), "best_rival": difference(auto, full[rival])}
         named = {key: value | {"method": name} for (key, value), name in zip(both.items(), (best, rival), strict=True)}
         return {"id": f"{ratio}x", "ratio": ratio, "seeds": len(full[best]), "auto": fmean(auto.values())} | named
-
-
-def _difference(auto: Mapping[int, float], other: Mapping[int, float]) -> Row:
-    """Return `auto` minus another, seed by seed: the mean and its standard error."""
-    apart = [auto[seed] - value for seed, value in other.items()]
-    error = stdev(apart) / math.sqrt(len(apart)) if len(apart) > 1 else None
-    return {"final": fmean(other.values()), "difference": fmean(apart), "standard_error": error}
-
-
-def _mean_row(name: str, ratio: int, rows: Sequence[Row]) -> Row:
-    finals = [row["final"] for row in rows]
-    spread = stdev(finals) / math.sqrt(len(finals)) if len(finals) > 1 else None
-    used = max(row["used"] for row in rows)
-    return {
-        "id": f"{name}@{ratio}",
-        "method": name,
-        "ratio": ratio,
-        "seeds": len(rows),
-        "final": fmean(finals),
-        "standard_error": spread,
-        "most_used": used,
-        "up_nmse": fmean(row["up_nmse"] or 0.0 for row in rows),
-        "uplink": rows[0]["uplink"],
-    }
-
-
-def _checked(plan: Plan, result: Mapping[str, Any]) -> Row:
-    """Return the row of a run. A client that fails is sent, and sends, dense arrays: such a run measures nothing."""
-    lost = sum(row["failures"] for row in result["rounds"])
-    name, ratio = plan.group.split("@")
-    row = _row(name, int(ratio), result)
-    if lost or (name == AUTO and row["used"] > 1):
-        raise SystemExit(f"{plan.slug}: {lost} replies failed and it sent {row['used']:.3f} of its bytes; see its log")
-    return row
-
-
-def _row(name: str, ratio: int, result: Mapping[str, Any]) -> Row:
-    rows = result["rounds"][1:]
-    sent, replies = sum(row["up_payload_bytes"] for row in rows), sum(row["replies"] for row in rows)
-    share = sent / (replies * result["model"]["dense_bytes"])
-    errors = [row["up_nmse"] for row in rows if row["up_nmse"] is not None]
-    return {
-        "method": name,
-        "ratio": ratio,
-        "seed": result["config"]["seed"],
-        "uplink": result["config"]["uplink"],
-        "up_bytes": sent,
-        "real_ratio": 1 / share,
-        "used": share * ratio,
-        "final": fmean(row["metric"] for row in rows[-LAST_ROUNDS:]),
-        "metrics": [round(row["metric"], 5) for row in rows],
-        "up_nmse": fmean(errors) if errors else None,
-        "encode_s": sum(row["encode_s"] for row in rows),
-        "wall_s": result["totals"]["wall_s"],
-    }
-
-
-def _failed(plan: Plan, reason: str) -> Row:
-    """Return the row of a run that left the numbers: as bad as can be."""
-    name, ratio = plan.group.split("@")
-    what = {"method": name, "ratio": int(ratio), "seed": plan.config.seed, "uplink": plan.config.uplink}
-    nothing: Row = {"up_bytes": 0, "real_ratio": None, "used": 1.0, "final": 0.0, "metrics": [], "up_nmse": None}
-    return what | nothing | {"encode_s": 0.0, "wall_s": 0.0, "failed": reason}
 
 
 def _best(tried: Sequence[Row]) -> str:
@@ -436,53 +240,6 @@ class _Bar:
             file=sys.stderr,
             flush=True,
         )
-
-
-def markdown(results: Iterable[Mapping[str, Any]]) -> str:
-    """Return the table `auto` minus the best fixed method."""
-    head = (
-        "| task | ratio | seeds | auto | best fixed method | auto minus it | best of others' methods | auto minus it |"
-    )
-    lines = [head, "|---|---|---|---|---|---|---|---|"]
-    for result in results:
-        for row in result["summary"]:
-            cells = [f"{row[k]['method']} {row[k]['final']:.4f} | {_signed(row[k])}" for k in ("best", "best_rival")]
-            lines.append(
-                f"| {result['task']} | {row['ratio']} | {row['seeds']} | {row['auto']:.4f} | {' | '.join(cells)} |"
-            )
-    return "\n".join(lines) + "\n"
-
-
-def marked(results: Iterable[Mapping[str, Any]], folder: str) -> str:
-    """Return the same table for a page of docs/: every figure behind a marker with its place in results/."""
-    lines = [
-        "| task | ratio | dense | `auto` | best fixed method | `auto` minus it, points |",
-        "|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        file = f"{folder}/{result['task']}.json"
-        dense = next(row for row in result["methods"] if row["method"] == DENSE)
-        for row in result["summary"]:
-            at, best = f"{file}:summary/id={row['id']}", row["best"]
-            error = best["standard_error"]
-            apart = _marker(f"{at}/best/difference", "+.2f%", best["difference"])
-            spread = f" ± {_marker(f'{at}/best/standard_error', '.2f%', error)}" if error is not None else ""
-            shown = [
-                _marker(f"{file}:methods/id={dense['id']}/final", ".1f%", dense["final"]),
-                _marker(f"{at}/auto", ".1f%", row["auto"]),
-                f"`{best['method']}` {_marker(f'{at}/best/final', '.1f%', best['final'])}",
-            ]
-            lines.append(f"| {result['task']} | {row['ratio']} | {' | '.join(shown)} | {apart}{spread} |")
-    return "\n".join(lines) + "\n"
-
-
-def _marker(path: str, form: str, value: float) -> str:
-    return f"<!--={path} {form}-->{format(value * 100, form.rstrip('%'))}"
-
-
-def _signed(row: Mapping[str, Any]) -> str:
-    error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.4f}"
-    return f"{row['difference']:+.4f}{error}"
 
 
 def main() -> None:
