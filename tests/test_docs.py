@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+import sys
 import textwrap
 from pathlib import Path
 
@@ -11,7 +11,10 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+sys.path.append(str(ROOT / "bench"))
+import figures  # noqa: E402
+
+PAGES = figures.PAGES
 PRELUDE = "from thinwire.flower import compress_server\n"
 README = (ROOT / "README.md").read_text()
 
@@ -47,27 +50,8 @@ def test_the_descriptions_in_the_methods_page_parse() -> None:
             parse(description)
 
 
-def figures() -> list[tuple[str, str]]:
-    """Every figure that a page marks with the file and the path in it that it comes from: `<!--=file:path-->31x`."""
-    pages = "\n".join(page.read_text() for page in PAGES)
-    return re.findall(r"<!--=([^>]+?)-->\s*\**([+-]?[\d.,]*\d)", pages)
-
-
-def item(value: dict | list, key: str) -> object:
-    """Return ``value[key]``; in a list, the item at an index or the one with a field, such as ``group=auto``."""
-    if isinstance(value, dict):
-        return value[key]
-    if key.isdigit():
-        return value[int(key)]
-    field, wanted = key.split("=", 1)
-    return next(entry for entry in value if entry[field] == wanted)
-
-
 def test_figures_come_from_results() -> None:
-    assert len(figures()) >= 30
-    for source, shown in figures():
-        file, path, form = re.fullmatch(r"([^:]+):([^ ]+) (.+)", source).groups()
-        value = json.loads((ROOT / "results" / file).read_text())
-        for key in path.split("/"):
-            value = item(value, key)
-        assert format(value * (100 if form.endswith("%") else 1), form.rstrip("%")) == shown, source
+    shown = [found for page in figures.PAGES for found in figures.marked(page.read_text())]
+    assert len(shown) >= 30
+    stale = {marker: text for marker, text in shown if figures.figure(marker) != text}
+    assert not stale, "out of date: run `python bench/figures.py`"

@@ -18,7 +18,14 @@ from thinwire.policy import Signals
 from thinwire.registry import parse
 from thinwire.wire import dumps
 
-TEXTS = ("Step()", "Step(symbols=Ans())", "Rdoq()", "Smallest(options=(Rdoq(), LowRank()))")
+TEXTS = (
+    "Step()",
+    "Step(symbols=Ans())",
+    "Rdoq()",
+    "Smallest(options=(Rdoq(), LowRank()))",
+    "ErrorBound(nmse=0.1, whole=True)",
+)
+"""All but the last bound (or step) every tensor alone; that shares the error of an update out among its tensors."""
 GOALS = ("absolute", "relative", "nmse", "ratio", "rank", "bits", "density", "total_bytes", "step")
 
 
