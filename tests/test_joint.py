@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import thinwire as tw
 from thinwire.policy import Point, Signals
 from thinwire.policy.allocate import hull, within_bytes, within_distortion
-from thinwire.policy.ladder import common_step, rungs, scaled
+from thinwire.policy.ladder import common_step, rungs
+from thinwire.policy.resolution import coarser
 
 CURVE = st.lists(st.tuples(st.integers(1, 1000), st.integers(0, 1000)), min_size=1, max_size=6)
 
@@ -76,6 +77,34 @@ def test_distortion_is_met_where_it_can_be(lists: list[list[tuple[int, int]]], m
     found = within_distortion(curves, most, {})
     best = sum(min(p.distortion for p in points) for points in curves.values())
     assert sum(p.distortion for p in found.values()) <= max(most, best)
+
+
+def ladder(elements: int, deviation: float) -> tuple[Point, ...]:
+    """Return an ideal quantizer's curve, at steps an octave apart."""
+    steps = [deviation * 2.0**-octave for octave in range(8)]
+    return tuple(
+        Point(tw.Rdoq(step=step), elements * (1 + math.log2(deviation / step)), elements * step**2 / 12)
+        for step in steps
+    )
+
+
+@given(st.lists(st.tuples(st.integers(10, 10_000), st.floats(0.01, 100)), min_size=1, max_size=3), st.floats(0.1, 0.9))
+@settings(max_examples=40)
+def test_between_two_rungs_a_step_is_turned_until_the_goal_is_just_met(
+    tensors: list[tuple[int, float]], share: float
+) -> None:
+    curves = {str(i): ladder(*tensor) for i, tensor in enumerate(tensors)}
+    least, most = (sum(points[at].payload_bytes for points in curves.values()) for at in (0, -1))
+    budget = least + share * (most - least)
+    found = within_bytes(curves, budget, {})
+    assert sum(p.payload_bytes for p in found.values()) == pytest.approx(budget)
+    reached = sum(p.distortion for p in found.values())
+    every = itertools.product(*curves.values())
+    rungs_alone = min(sum(p.distortion for p in c) for c in every if sum(p.payload_bytes for p in c) <= budget)
+    assert reached <= rungs_alone * (1 + 1e-9)
+    again = within_distortion(curves, reached, {})
+    assert sum(p.distortion for p in again.values()) <= reached * (1 + 1e-9)
+    assert sum(p.payload_bytes for p in again.values()) <= budget * 1.02 + max(count for count, _ in tensors)
 
 
 @pytest.mark.parametrize("ratio", [4, 16, 64, 200])
@@ -184,7 +213,7 @@ def test_common_step_spends_about_the_bits(bits: float) -> None:
 def test_rungs_and_scales() -> None:
     found = rungs(tw.Rdoq(), 100, 4.0, 0.1, (-1.0, 0.0))
     assert found == (tw.Rdoq(step=0.05), tw.Rdoq(step=0.1), tw.Rdoq(step=8.0))
-    assert [scaled(codec, 2.0) for codec in found[:2]] == [tw.Rdoq(step=0.1), tw.Rdoq(step=0.2)]
-    assert scaled(tw.LowRank(nmse=0.1), 2.0) == tw.LowRank(nmse=0.4)
-    assert scaled(tw.TopK(0.1), 2.0) == tw.TopK(0.1)
+    assert [coarser(codec, 2.0) for codec in found[:2]] == [tw.Rdoq(step=0.1), tw.Rdoq(step=0.2)]
+    assert coarser(tw.LowRank(nmse=0.1), 2.0) == tw.LowRank(nmse=0.4)
+    assert coarser(tw.TopK(0.1), 2.0) == tw.TopK(0.1)
     assert Signals().curves == {}

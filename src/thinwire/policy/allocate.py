@@ -11,19 +11,41 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from thinwire.policy.plan import Curve, Point
+from thinwire.policy.resolution import coarser, coarser_by
 
 Allocation = dict[str, Point]
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A step down one tensor's hull: to ``point``, for ``more_bytes``, at ``gain`` of (weighed) distortion a byte."""
+    """A step down one tensor's hull, from one point to the next, at ``gain`` of (weighed) distortion a byte."""
 
     name: str
+    before: Point
     point: Point
-    more_bytes: float
-    less: float
     gain: float
+
+    @property
+    def more_bytes(self) -> float:
+        """Bytes that it takes."""
+        return self.point.payload_bytes - self.before.payload_bytes
+
+    @property
+    def less(self) -> float:
+        """Distortion that it saves."""
+        return self.before.distortion - self.point.distortion
+
+    def part(self, share: float) -> Point | None:
+        """Return the point at a share of the way, where one knob leads from one codec to the other; else None.
+
+        Bytes go about with the knob's logarithm, and so does that of the distortion.
+        """
+        factor = coarser_by(self.before.codec, self.point.codec)
+        if factor is None or type(self.before.codec) is not type(self.point.codec):
+            return None
+        distortion = self.before.distortion * (self.point.distortion / self.before.distortion) ** share
+        codec = coarser(self.before.codec, factor**share)
+        return Point(codec, self.before.payload_bytes + share * self.more_bytes, distortion)
 
 
 def hull(curve: Curve) -> Curve:
@@ -46,7 +68,8 @@ def cheapest(curves: Mapping[str, Curve]) -> Allocation:
 def within_bytes(curves: Mapping[str, Curve], most_bytes: float, weights: Mapping[str, float]) -> Allocation:
     """Return the allocation of the least weighed distortion that fits; the cheapest where none does.
 
-    Behind the first edge that does not fit, later ones may: the budget is filled up with them.
+    Of the first edge that does not fit, the part that does is taken. Where there is no such part, later edges may fit:
+    the budget is filled up with them.
     """
     found = cheapest(curves)
     spent = sum(point.payload_bytes for point in found.values())
@@ -55,6 +78,9 @@ def within_bytes(curves: Mapping[str, Curve], most_bytes: float, weights: Mappin
         if edge.name in blocked:
             continue
         if spent + edge.more_bytes > most_bytes:
+            some = edge.part((most_bytes - spent) / edge.more_bytes) if spent < most_bytes else None
+            if some:
+                return found | {edge.name: some}
             blocked.add(edge.name)
             continue
         found[edge.name], spent = edge.point, spent + edge.more_bytes
@@ -68,7 +94,8 @@ def within_distortion(curves: Mapping[str, Curve], most: float, weights: Mapping
     for edge in _edges(curves, weights):
         if left <= most:
             break
-        found[edge.name], left = edge.point, left - edge.less
+        some = edge.part((left - most) / edge.less) if left - edge.less < most else None
+        found[edge.name], left = some or edge.point, left - edge.less
     return found
 
 
@@ -78,8 +105,7 @@ def _edges(curves: Mapping[str, Curve], weights: Mapping[str, float]) -> Iterato
     for name, curve in curves.items():
         points = hull(curve)
         for before, after in pairwise(points):
-            more, less = after.payload_bytes - before.payload_bytes, before.distortion - after.distortion
-            edges.append(Edge(name, after, more, less, weights.get(name, 1.0) * less / max(more, 1e-9)))
+            edges.append(Edge(name, before, after, -weights.get(name, 1.0) * _slope(before, after)))
     return iter(sorted(edges, key=lambda edge: -edge.gain))
 
 
