@@ -58,7 +58,7 @@ def peak_bytes_per_element(data: bytes, spec: Spec) -> float:
     return min(peak_bytes(decode) for _ in range(2)) / spec.numel
 
 
-def peak_bytes(action: Callable[[], None]) -> int:
+def peak_bytes(action: Callable[[], object]) -> int:
     # Freed memory that the allocator keeps would hide the next peak.
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
@@ -68,6 +68,7 @@ def peak_bytes(action: Callable[[], None]) -> int:
 
 
 def most_resident_bytes() -> int:
+    """Peak, with mapped files."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 

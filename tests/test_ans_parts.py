@@ -17,6 +17,7 @@ from thinwire.kernels.ans.bits import Reader, Writer, golomb_bits
 from thinwire.kernels.ans.classes import Classes
 from thinwire.kernels.ans.contexts import ANGLES, by_sum
 from thinwire.kernels.ans.tables import _POWERS, BINS, OCTAVES, ONE, TOTAL, Walks, chance, cumulated, guide, with_signs
+from thinwire.kernels.ans.tokens import token_above
 
 
 def walks(draw: Any) -> Walks:
@@ -51,6 +52,13 @@ def test_compiled_counting_equals_the_reference(rows: int, cols: int, count: int
         ask = counting.Question(costs, own, other, rng.random(rows) < 0.8, offset, step, step + 1)
         for slow, quick in zip(counting.refine(values, count, ask), cpu.refine(values, count, ask), strict=True):
             assert np.array_equal(slow, quick)
+
+
+@given(st.integers(4, 8), st.integers(0, 2**31))
+def test_the_token_of_a_large_magnitude_needs_no_search(direct: int, magnitude: int) -> None:
+    symbols, rare = alphabet(direct), max(magnitude, 1 << direct)
+    found = token_above.py_func(np.uint64(rare), np.uint64(symbols.base.size))
+    assert found == np.searchsorted(symbols.base, rare, side="right") - 1
 
 
 def test_costs_add_up_to_the_stream() -> None:

@@ -26,6 +26,12 @@ RUN = {
 FLAGS = {
     "compare": RUN | {"--only", "--seeds", "--jobs", "--fresh"},
     "federate": RUN | {"--seed"},
+    "train": {
+        "--compressor", "--density", "--use-pipeline", "--model", "--dataset", "--data", "--limit-rows", "--context",
+        "--augment", "--epochs", "--steps", "--batch-size", "--gpus", "--workers", "--seed", "--optimizer", "--lr",
+        "--momentum", "--weight-decay", "--clip-norm", "--schedule", "--warmup", "--amp", "--out", "--resume",
+        "--fresh", "--checkpoint-steps", "--tensorboard", "--quiet",
+    },
     "report": {"--out"},
     "bench": set(),
     "bench selectors": {
@@ -208,6 +214,8 @@ def test_a_damaged_frame_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureF
         ("methods", ["auto", "topk-int8"]),
         ("policies", ["ByVolume", "ErrorBound"]),
         ("tasks", ["digits", "adult"]),
+        ("models", ["small-cnn", "resnet18"]),
+        ("datasets", ["digits", "cifar10"]),
     ],
 )
 def test_lists_have_one_line_each(what: str, names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,10 +271,17 @@ def test_compare_resumes_adds_and_reports(tmp_path: Path, capsys: pytest.Capture
     assert "topk-0.1+none" in capsys.readouterr().out
 
 
+def heed_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so do its children: the tests may be such."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     words = ["compare", "--clients", "2", "--rounds", "20", "--seeds", "1", "--only", "auto", "--jobs", "1"]
     command = [sys.executable, "-m", "thinwire.cli", *words, "--out", str(tmp_path / "out")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=heed_ctrl_c
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith(b"[1/2] uncompressed-seed0")
         os.killpg(process.pid, signal.SIGINT)

@@ -27,11 +27,11 @@ PUBLIC = [
 
 LAYERS = {
     "errors": 0, "kernels": 1, "codec": 2, "registry": 2, "codecs": 3, "delta": 3, "feedback": 3, "policy": 3,
-    "compressor": 4, "wire": 4, "compressors": 5, "zoo": 5, "testing": 6, "checkpoint": 7, "flower": 7, "lab": 8,
-    "cli": 9,
+    "compressor": 4, "wire": 4, "compressors": 5, "exchange": 5, "zoo": 5, "collective": 6, "testing": 6,
+    "checkpoint": 7, "ddp": 7, "flower": 7, "lab": 8, "cli": 9,
 }  # fmt: skip
 """A module imports lower layers only. Names that share a layer stay apart, but for codec and registry."""
-ENGINES = {"checkpoint", "flower", "lab", "cli", "testing"}
+ENGINES = {"checkpoint", "collective", "ddp", "flower", "lab", "cli", "testing"}
 IMPURE = {
     "asyncio", "builtins", "datetime", "glob", "http", "importlib", "io", "logging", "multiprocessing", "os",
     "pathlib", "random", "secrets", "shutil", "socket", "subprocess", "tempfile", "threading", "time", "urllib",
@@ -120,6 +120,11 @@ def test_kernels_know_nothing_of_codecs() -> None:
 def test_flower_is_imported_by_the_engine_and_the_lab_only() -> None:
     users = {part(path) for path in MODULES for name in imports(path) if name.split(".")[0] == "flwr"}
     assert users <= {"flower", "lab"}
+
+
+def test_ranks_talk_in_the_collective_layer_only() -> None:
+    users = {part(path) for path in MODULES for name in imports(path) if name.startswith("torch.distributed")}
+    assert users <= {"collective", "ddp", "lab"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))

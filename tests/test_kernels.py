@@ -39,6 +39,10 @@ def test_errors_of_a_quantizer_equal_the_reference(x: Tensor, exponent: float, t
     step = float(torch.tensor(10.0**exponent, dtype=x.dtype))
     found = reference.squared_error(x, step, threshold)
     assert cpu.squared_error(x, step, threshold) == pytest.approx(found, rel=1e-12, abs=1e-300)
+    left, expected = x.clone().contiguous(), x.clone().contiguous()
+    cpu.residual_(left, step, threshold)
+    reference.residual_(expected, step, threshold)
+    assert same_bits(left, expected)
     symbols = reference.quantize(x, 1.0 / step, threshold)
     for bound in (0.5 * step, 0.9 * step, 1e30):
         assert cpu.all_within(x, symbols, step, bound) == reference.all_within(x, symbols, step, bound)

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import thinwire as tw
-from thinwire.codec import Codec, Encoded, Spec, State, encode_parts
+from thinwire.codec import Codec, Encoded, Spec, State, encode_parts, encode_with_history, forget
 from thinwire.kernels.distortion import largest_step, nmse, rms
 from thinwire.testing import same_bits
 from thinwire.testing.strategies import FLOATS, finite, kind
+from thinwire.testing.strategies import KINDS as EVERY_KIND
 
 SYMBOLS = ["Symbols()", "Ans()", "Huffman()", "Zstd()", "Raw()"]
 SHAPES = [(), (0,), (0, 3), (1,), (7,), (40, 30), (2, 3, 4, 5)]
@@ -95,6 +96,45 @@ def test_subtraction_leaves_what_decoding_lacks(x: Tensor, exponent: float) -> N
         assert same_bits(target + 0, x.to(target.dtype) - tw.decode(encoded).to(target.dtype) + 0)
 
 
+def slow_residual(x: Tensor, encoded: Encoded) -> Tensor:
+    """Return what is left of a tensor by really decoding its bytes."""
+    decoded = tw.loads(tw.dumps({"x": forget(encoded)}), {"x": Spec.of(x)})["x"]
+    return x.to(Spec.of(x).working) - tw.decode(decoded).to(Spec.of(x).working)
+
+
+def residual(x: Tensor, encoded: Encoded) -> Tensor:
+    target = x.to(Spec.of(x).working, copy=True).contiguous()
+    encoded.codec.residual_(target, encoded)
+    return target
+
+
+@given(finite(), st.sampled_from(["step", "absolute", "relative"]), st.floats(-45, 30), st.floats(0.5, 1.0))
+def test_quantizing_anew_leaves_what_decoding_leaves(x: Tensor, bound: str, exponent: float, dead_zone: float) -> None:
+    for symbols in ("Symbols()", "Huffman()"):
+        codec = tw.parse(f"Step({bound}={10.0**exponent!r}, dead_zone={dead_zone!r}, symbols={symbols})")
+        encoded, _ = encode_with_history(codec, x, 0, {})
+        assert same_bits(residual(x, encoded), slow_residual(x, encoded))
+
+
+@pytest.mark.parametrize("symbols", SYMBOLS)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_quantizing_anew_leaves_it_in_many_pieces(bound: str, dtype: torch.dtype, symbols: str) -> None:
+    for name in EVERY_KIND:
+        x = kind(name, (70, 2100) if name == "outlier" else (130, 130), dtype, seed=3)
+        encoded, _ = encode_with_history(tw.parse(f"Step({bound}, symbols={symbols})"), x, 0, {})
+        assert same_bits(residual(x, encoded), slow_residual(x, encoded)), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_compressor_leaves_it_also_of_what_a_narrow_dtype_cannot_hold(dtype: torch.dtype) -> None:
+    x = kind("huge", (70, 90), dtype, seed=4)
+    state = {"residual/x": 0.3 * x.to(Spec.of(x).working).flip(0)}
+    target = x.to(state["residual/x"].dtype) + state["residual/x"]
+    message, after, _ = tw.Compressor(tw.Fixed(tw.Step(nmse=0.1), below=0)).compress({"x": x}, state)
+    assert same_bits(after["residual/x"], target - tw.decode(message["x"]).to(target.dtype))
+
+
 @given(finite(), st.floats(-45, 30))
 def test_an_absolute_bound_is_never_exceeded(x: Tensor, exponent: float) -> None:
     bound = 10.0**exponent
@@ -117,6 +157,16 @@ def test_the_largest_step_keeps_the_bound(x: Tensor, exponent: float, dead_zone:
         assert nmse(x, through_bytes(tw.Step(step=step, dead_zone=dead_zone), x)) <= bound * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("bound", [0.5, 0.002, 1e-6])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_there_is_a_largest_step_beside_the_largest_float(dtype: torch.dtype, bound: float) -> None:
+    most = torch.finfo(dtype).max
+    x = torch.tensor([-4.5e16, most, -most / 3, 1.0, -most], dtype=torch.float64).clamp(-most, most).to(dtype)
+    step = largest_step(x, bound, 0.6)
+    assert step is None or 0 < step < float("inf")
+    assert nmse(x, through_bytes(tw.Step(nmse=bound), x)) <= bound * (1 + 1e-12)
+
+
 @pytest.mark.parametrize("bound", [0.3, 0.1, 0.01, 1e-4])
 @pytest.mark.parametrize("power", [1, 3])
 def test_the_largest_step_leaves_little_of_the_bound(power: int, bound: float) -> None:
@@ -137,6 +187,7 @@ def test_sizes_and_errors_are_those_of_float64(dtype: torch.dtype) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory from /proc")
 def test_memory_is_that_of_what_is_given_and_what_comes_out() -> None:
     script = Path(__file__).with_name("step_memory.py")
-    run = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True, timeout=120)
+    codecs = ("Step(step=2.0)", "Step(step=0.3)", "Step(step=0.015)", "Step(nmse=0.1)", "Step(absolute=0.01)")
+    run = subprocess.run([sys.executable, script, *codecs], check=True, capture_output=True, text=True, timeout=120)
     shares = json.loads(run.stdout)
     assert max(shares.values()) <= 0.5, shares

@@ -14,6 +14,14 @@ class NonFiniteError(ValueError):
     """A tensor handed to a lossy codec holds NaN or infinity."""
 
 
+class PlanMismatch(RuntimeError):
+    """Ranks of one training run are about to do different things: the text says what differs, and between whom."""
+
+
+class PeerError(RuntimeError):
+    """Another rank cannot go on, for a reason of its own: the text says who and why."""
+
+
 def unknown(kind: str, given: str, known: Iterable[str]) -> str:
     """Return the sentence for an unknown name: what was given, the nearest match, and what is possible."""
     names = sorted(known)

@@ -106,6 +106,10 @@ METHODS: dict[str, Method] = {
     "sort8": Method("Ranges(bits=6, splits=4)", "four ranges of equal counts, 6 bits in each: 8 bits"),
     "sort8-fast": Method("Ranges(bits=6, splits=4, edges='histogram')", "the same without sorting"),
     "multirange8x8": Method("Ranges(bits=8, splits=8)", "eight ranges, 8 bits in each: 11 bits"),
+    "fp16": Method("Cast()", "half precision, and what it rounds off comes with the next tensor"),
+    "powersgd": Method(
+        "LowRank(rank=2, method='range')", "rank 2 from where the last step ended; between ranks only factors travel"
+    ),
     "lowrank-int8": Method("LowRank(ratio=0.05, bits=8)", "truncated SVD, factors in 8 bits"),
     "step-huffman": Method("Step(nmse=0.01, symbols=Huffman())", "quantize with a dead zone, then canonical Huffman"),
 }

@@ -9,8 +9,9 @@ import pytest
 import torch
 from checkpoint_files import everything, same_bits, save, there_and_back, trained
 
+import thinwire as tw
 from thinwire.checkpoint import Bounded, Budget, CheckpointError, Lossless, WithCodec, open_packed, pack
-from thinwire.checkpoint.curves import quantizer
+from thinwire.checkpoint.points import quantizer
 
 
 def model(scales: tuple[float, ...] = (1.0, 0.1, 0.01, 3.0)) -> dict[str, torch.Tensor]:
@@ -46,6 +47,37 @@ def test_a_budget_over_everything(tmp_path: Path, total: int) -> None:
     assert 0.97 * total <= report.file_bytes <= total
     assert all(same_bits(x, back[name]) for name, x in tensors.items() if name not in report.lossy)
     assert {"nan", "mask", "bool", "complex"}.isdisjoint(report.lossy)
+
+
+@pytest.mark.parametrize("total", [12_000, 24_000])
+def test_many_small_tensors_use_the_budget_up(tmp_path: Path, total: int) -> None:
+    """Their codecs stand once in the table of a frame, and are counted once."""
+    g = torch.Generator().manual_seed(5)
+    tensors = {f"bias{i}": 2.0 ** (i % 5) * torch.randn(64, generator=g) for i in range(300)}
+    _, report, _ = there_and_back(save(tmp_path / "x.safetensors", tensors), Budget(total_bytes=total))
+    assert 0.97 * total <= report.file_bytes <= total
+
+
+def test_low_rank_costs_what_it_does_within_a_message(tmp_path: Path) -> None:
+    """A file's error is near that of a message of as many bytes, whose curves are measured again and again."""
+    g = torch.Generator().manual_seed(6)
+    low = torch.randn(200, 12, generator=g) @ torch.randn(12, 150, generator=g)
+    tensors = {
+        "low": 0.01 * (low + 0.1 * torch.randn(200, 150, generator=g)),
+        "noise": 0.02 * torch.randn(120, 100, generator=g) ** 3,
+        "bias": 0.01 * torch.randn(200, generator=g),
+    }
+    compressed = tw.Compressor(tw.ByteBudget(ratio=16), tw.NoFeedback()).compress(tensors, {})[0]
+    error = sum(float((tw.decode(compressed[name]) - x).square().sum()) for name, x in tensors.items())
+    source = save(tmp_path / "x.safetensors", tensors)
+    beside_bytes = pack(source, tmp_path / "x.tw", Budget(total_bytes=8000)).file_bytes - _payload_bytes(tmp_path)
+    total = sum(item.payload_bytes for item in compressed.values()) + beside_bytes
+    assert pack(source, tmp_path / "x.tw", Budget(total_bytes=total)).error <= 1.03 * error
+
+
+def _payload_bytes(folder: Path) -> int:
+    records = open_packed(folder / "x.tw").records()
+    return sum(encoded.payload_bytes for record in records for _, _, encoded in record.parts())
 
 
 def test_more_bytes_buy_less_error(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory fr
 
 
 def peaks(folder: Path, *goals: str) -> dict[str, list[int]]:
-    script = Path(__file__).with_name("checkpoint_memory.py")
+    script = Path(__file__).parents[1] / "checkpoint_memory.py"
     done = subprocess.run([sys.executable, script, folder, *goals], check=True, capture_output=True, timeout=1500)
     found = json.loads(done.stdout)
     assert found.pop("file") > 1.5 * MOST_BYTES

@@ -14,6 +14,7 @@ from checkpoint_files import save
 from thinwire.checkpoint import Bounded, CheckpointError, open_packed, pack, unpack
 from thinwire.checkpoint.entries import LIMITS, Entry
 from thinwire.checkpoint.head import FIXED, Head, dump_head, load_fixed, load_head
+from thinwire.checkpoint.packed import RECORD_BYTES
 from thinwire.codec import Spec
 from thinwire.errors import WireError
 from thinwire.kernels import zstd
@@ -96,7 +97,7 @@ def head_of(entries: tuple[Entry, ...], metadata: dict[str, str] | None = None) 
 def test_a_huge_claim_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     entries = tuple(Entry(f"x{i}", "F32", Spec((1 << 30,), torch.float32)) for i in range(4))
     frames = 4 << 10
-    start = head_of(entries)
+    start = head_of(entries) + bytes(RECORD_BYTES * frames)
     end = struct.pack("<IQ", 0, frames) + bytes(16)
     (tmp_path / "x.tw").write_bytes(sealed(start + end + bytes(DIGEST)))
     with pytest.raises(CheckpointError, match="more than the 1,000 allowed"):
@@ -104,6 +105,16 @@ def test_a_huge_claim_is_refused_before_anything_is_written(tmp_path: Path) -> N
     with pytest.raises((CheckpointError, WireError)):
         unpack(tmp_path / "x.tw", tmp_path / "back")
     assert [path.name for path in tmp_path.iterdir()] == ["x.tw"]
+
+
+@pytest.mark.parametrize("frames", [0, 5, 1 << 39, (1 << 64) - 1])
+def test_frames_that_cannot_be_in_the_file_are_not_counted(frames: int, tmp_path: Path) -> None:
+    """A terabyte in pieces of one element: whoever counts them is busy for days."""
+    head = Head((Entry("x", "U8", Spec((1 << 39,), torch.uint8)),), {}, 1)
+    end = struct.pack("<IQ", 0, frames) + bytes(16)
+    (tmp_path / "x.tw").write_bytes(sealed(dump_head(head, LIMITS) + end + bytes(DIGEST)))
+    with pytest.raises(WireError, match="not what the head says"):
+        open_packed(tmp_path / "x.tw")
 
 
 def forged_head(plain: bytes, announced: int | None = None, most: int = 1 << 20) -> bytes:

@@ -92,6 +92,8 @@ def test_a_hostile_answer_is_refused_and_the_round_goes_on(name: str, initial_ar
     assert [reply.has_error() for reply in replies] == [False, True, False]
     result = FedAvg().aggregate_train(1, replies)
     assert all(np.isfinite(array.numpy()).all() for array in result[0].values())
+    assert [grid.nodes[node].missed for node in (1, 2, 3)] == [-1, 1, -1]
+    assert grid.nodes[2].missed_s > 0
 
 
 def usual(message: Message, context: Context) -> Message:

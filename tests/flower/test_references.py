@@ -218,7 +218,7 @@ def test_damaged_replies_are_refused() -> None:
 
 
 def test_packages_round_trip() -> None:
-    told = Instructions("Fixed(TopK(0.01))", 7, 20, 6, 0.5, 1.25, 3.5, (0.1, None, -1e300))
+    told = Instructions("Fixed(TopK(0.01))", 7, 20, 4, 0.5, 1.25, 3.5, 6, 60.0, (0.1, None, -1e300))
     package = Package(b"b" * 16, b"t" * 32, (Step(b"one", 1), Step(b"", 2)), told)
     assert Package.loads(package.dumps()) == package
 
@@ -228,10 +228,10 @@ def test_damaged_instructions_are_refused_and_losses_that_are_none_are_none() ->
     data = told.dumps()
     unbelievable = [
         replace(told, **{name: value}).dumps()
-        for name in ("volume_quantile", "importance", "elapsed_s")
+        for name in ("volume_quantile", "importance", "elapsed_s", "missed_s")
         for value in (float("nan"), float("inf"))
     ]
-    for bad in (b"", data[:20], data[:35], data[:-4] + b"\xff" * 4, *unbelievable):
+    for bad in (b"", data[:20], data[:43], data[:-4] + b"\xff" * 4, *unbelievable):
         with pytest.raises(WireError):
             Instructions.loads(bad)
     infinite = replace(told, losses=(float("inf"), float("nan"), 1.0))
@@ -241,5 +241,5 @@ def test_damaged_instructions_are_refused_and_losses_that_are_none_are_none() ->
 def test_a_peer_of_another_version_is_refused_by_name() -> None:
     package, reply = Package(b"b" * 16, b"t" * 32, (), TOLD).dumps(), Reply(b"frame", 3, 0.1, 0.0, 0.0).dumps()
     for loads, data in ((Package.loads, package), (Reply.loads, reply)):
-        with pytest.raises(WireError, match="version 2"):
+        with pytest.raises(WireError, match="version 3"):
             loads(data[:4] + b"\x01" + data[5:])

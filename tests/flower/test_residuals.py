@@ -13,6 +13,7 @@ from flwr.serverapp.strategy import (
 from rounds import NAMED, client, one_round
 
 from thinwire.flower import CompressedGrid, LocalGrid, carrier, compress_client, state
+from thinwire.flower.instructions import Instructions
 from thinwire.flower.package import Reply
 from thinwire.wire import decode_message, loads
 
@@ -67,7 +68,7 @@ def test_residuals_count_only_once_the_server_accepted(initial_arrays) -> None:
         one_round(grid, arrays, round_)
         now = state.load(grid._grid.inner.context(1))
         assert now.pending_round == round_
-    settled = now.settled(accepted=7).committed
+    settled = now.settled(Instructions("auto", 8, accepted=7)).committed
     assert settled.keys() == {"residual/" + carrier.full_name("arrays", "hidden.weight")}
     total = sum(decoded["hidden.weight"] for decoded in seen)
     wanted = sum(given["hidden.weight"] for given in wanted_updates(lost))

@@ -17,7 +17,7 @@ from rounds import client, one_round
 import thinwire as tw
 from thinwire.codec import Spec
 from thinwire.flower import CompressedGrid, LocalGrid, compress_client, state
-from thinwire.flower.turns import KEPT
+from thinwire.flower.turns import KEPT, LATE
 from thinwire.policy import Plan, Signals
 from thinwire.policy.importance import importances
 from thinwire.registry import register
@@ -162,7 +162,7 @@ def slow(message: Message, context: Context) -> Message:
     return train(message, context)
 
 
-def test_turns_say_what_accepted_rounds_cost(initial_arrays) -> None:
+def test_turns_say_what_rounds_cost_also_those_whose_reply_was_lost(initial_arrays) -> None:
     lost = {3}
 
     def drop(message: Message) -> bool:
@@ -171,17 +171,27 @@ def test_turns_say_what_accepted_rounds_cost(initial_arrays) -> None:
     grid = CompressedGrid(LocalGrid(compress_client(client(slow)), 2, drop=drop), "Listening()", "none")
     for round_ in range(1, 6):
         one_round(grid, initial_arrays, round_)
-    assert [len(told.turns) for told in HEARD[::2]] == [0, 1, 2, 2, 3]
+    assert [len(told.turns) for told in HEARD[::2]] == [0, 1, 2, 3, 4]
     up = [t.payload_bytes for t in grid.ledger if (t.direction, t.node_id) == ("up", 1)]
-    down = [t.payload_bytes for t in grid.ledger if (t.direction, t.node_id, t.round != 3) == ("down", 1, True)]
+    down = [t.payload_bytes for t in grid.ledger if (t.direction, t.node_id) == ("down", 1)]
     turns = HEARD[-2].turns
-    assert [turn.sent_bytes for turn in turns] == up[:3]
-    assert [turn.received_bytes for turn in turns] == down[:3]
-    for turn in turns:
+    assert [turn.sent_bytes for turn in turns] == [*up[:2], up[0], up[2]]
+    assert [turn.received_bytes for turn in turns] == down[:4]
+    for turn, factor in zip(turns, (1, 1, LATE, 1), strict=True):
         assert turn.compute_s >= 0.05
         assert 0 < turn.codec_s < 1
         assert 0 < turn.send_s + turn.receive_s < 0.5  # not the other client's 0.05 s, nor its own
-        assert turn.send_s / turn.receive_s == pytest.approx(turn.sent_bytes / turn.received_bytes)
+        assert turn.send_s / turn.receive_s == pytest.approx(factor * turn.sent_bytes / turn.received_bytes)
+
+
+def test_a_message_that_never_arrived_takes_no_turn_and_leaves_that_before(initial_arrays) -> None:
+    def drop(message: Message) -> bool:
+        return not message.metadata.reply_to_message_id and round_ == 2
+
+    grid = CompressedGrid(LocalGrid(compress_client(client(train)), 1, drop=drop), "Listening()", "none")
+    for round_ in range(1, 5):
+        one_round(grid, initial_arrays, round_)
+    assert [(told.round, len(told.turns)) for told in HEARD] == [(1, 0), (3, 1), (4, 2)]
 
 
 def test_only_the_newest_turns_are_kept(initial_arrays) -> None:

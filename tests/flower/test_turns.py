@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 
 import pytest
+import torch
 from conftest import train
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 from rounds import client, one_round
 
-from thinwire.flower import CompressedGrid, LocalGrid, compress_client
+from thinwire.flower import CompressedGrid, LocalGrid, compress_client, exchange, state
+from thinwire.flower.instructions import Instructions
 from thinwire.flower.losses import average
-from thinwire.flower.turns import flat, from_flat, timed
+from thinwire.flower.state import ClientState
+from thinwire.flower.turns import LATE, flat, from_flat, late, timed
 from thinwire.policy import Turn
+from thinwire.policy.estimate import in_time_bytes
 
 SECONDS = st.floats(0, 1e4)
 TURNS = st.builds(Turn, st.integers(0, 10**12), SECONDS, st.integers(0, 10**12), SECONDS, SECONDS, SECONDS)
@@ -39,6 +43,50 @@ def test_a_link_of_known_speed_is_measured_as_such() -> None:
     assert shared.receive_s == pytest.approx(1.52)
 
 
+@given(st.integers(1, 10**9), st.floats(0, 50), st.floats(0, 5), st.floats(0, 2))
+def test_of_a_late_reply_a_part_had_got_through(
+    sent_bytes: int, compute_s: float, codec_s: float, far_s: float
+) -> None:
+    """By the seconds that were waited, which are the deadline's."""
+    turn = late(Turn(sent_bytes, 0.0, compute_s=compute_s, codec_s=codec_s), 60.0)
+    assert in_time_bytes(turn, 60.0, codec_s=codec_s) == pytest.approx(sent_bytes / LATE)
+    distant = late(Turn(sent_bytes, 0.0, compute_s=compute_s, codec_s=codec_s), 60.0, far_s)
+    assert 0 < in_time_bytes(distant, 60.0, far_s, codec_s) < sent_bytes
+
+
+@given(TURNS, SECONDS, SECONDS)
+def test_late_is_never_quicker_than_in_time(turn: Turn, waited_s: float, latency_s: float) -> None:
+    shared, missed = timed(turn, waited_s, latency_s), late(turn, waited_s, latency_s)
+    assert missed.send_s >= shared.send_s
+    assert replace(missed, send_s=shared.send_s) == shared
+
+
+PENDING = Turn(500, 0.0, 1500, compute_s=1.0)
+FATES = {
+    "accepted": ({"accepted": 7, "elapsed_s": 3.0}, "pending", (timed(PENDING, 3.0),)),
+    "late": ({"accepted": 5, "elapsed_s": 3.0, "missed": 7, "missed_s": 4.0}, "committed", (late(PENDING, 4.0),)),
+    "accepted, and the next one missed": (
+        {"accepted": 7, "elapsed_s": 3.0, "missed": 8, "missed_s": 4.0}, "pending", (timed(PENDING, 3.0),)
+    ),
+    "missed before one that never arrived": ({"accepted": 5, "missed": 8, "missed_s": 4.0}, "committed", ()),
+    "never heard of": ({}, "committed", ()),
+    "late, nobody knows by how much": ({"accepted": 5, "missed": 7}, "committed", ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FATES)
+def test_the_turn_of_a_reply_stays_and_its_residual_counts_only_if_it_was_taken(name: str) -> None:
+    (fate, residual, more), earlier = FATES[name], (Turn(1, 2.0),)
+    told = Instructions("auto", 9, **fate)  # type: ignore[arg-type]
+    residuals = {"pending": {"x": torch.ones(2)}, "committed": {"x": torch.zeros(2)}}
+    before = ClientState(**residuals, pending_round=7, turns=earlier, pending_turn=PENDING)  # type: ignore[arg-type]
+    after = before.settled(told)
+    assert after.turns == earlier + more
+    assert after.committed is residuals[residual]
+    assert (after.pending, after.pending_round, after.pending_turn) == ({}, -1, None)
+    assert after.settled(told) == after
+
+
 @given(st.lists(TURNS, max_size=5))
 def test_turns_round_trip(turns: list[Turn]) -> None:
     assert from_flat(flat(turns)) == tuple(turns)
@@ -49,42 +97,83 @@ def test_what_is_not_turns_is_none(broken: object) -> None:
     assert from_flat(broken) == ()
 
 
+class ByHand:
+    """A clock that stands still but for who sleeps."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ByHand:
+    """The one that the server goes by."""
+    made = ByHand()
+    monkeypatch.setattr(exchange, "time", made)
+    return made
+
+
 class Asked:
     """A Grid as Flower's own: replies are there some time after their message was pushed, and must be asked for."""
 
-    def __init__(self, inner: LocalGrid, delays_s: dict[int, float]) -> None:
-        self.inner, self.delays_s, self.due = inner, delays_s, dict[str, float]()
+    def __init__(self, inner: LocalGrid, delays_s: dict[int, float], clock: ByHand) -> None:
+        self.inner, self.delays_s, self.clock, self.due = inner, delays_s, clock, dict[str, float]()
 
     def push_messages(self, messages: list[Message]) -> list[str]:
         ids = list(self.inner.push_messages(messages))
         for message_id, message in zip(ids, messages, strict=True):
-            self.due[message_id] = time.monotonic() + self.delays_s[message.metadata.dst_node_id]
+            self.due[message_id] = self.clock.monotonic() + self.delays_s[message.metadata.dst_node_id]
         return ids
 
     def pull_messages(self, message_ids: set[str]) -> list[Message]:
-        return self.inner.pull_messages([id for id in message_ids if self.due[id] <= time.monotonic()])
+        return self.inner.pull_messages([id for id in message_ids if self.due[id] <= self.clock.monotonic()])
 
     def get_node_ids(self) -> list[int]:
         return self.inner.get_node_ids()
 
 
-def test_replies_are_timed_one_by_one_and_none_is_waited_for_too_long(initial_arrays) -> None:
-    grid = CompressedGrid(Asked(LocalGrid(compress_client(client(train)), 3), {1: 0.0, 2: 0.3, 3: 0.6}))
+def test_replies_are_timed_one_by_one_and_none_is_waited_for_too_long(initial_arrays, clock: ByHand) -> None:
+    grid = CompressedGrid(Asked(LocalGrid(compress_client(client(train)), 3), {1: 0.0, 2: 0.3, 3: 0.6}, clock))
     replies = one_round(grid, initial_arrays)
     assert [reply.metadata.src_node_id for reply in replies] == [1, 2, 3]
     elapsed = [grid.nodes[node].elapsed_s for node in (1, 2, 3)]
-    assert elapsed[0] < 0.25 <= 0.3 <= elapsed[1] < 0.55 <= 0.6 <= elapsed[2] < 1.0
+    assert elapsed == pytest.approx([0.0, 0.35, 0.65], abs=0.06)
 
 
-def test_a_time_out_leaves_out_who_is_late(initial_arrays) -> None:
-    grid = CompressedGrid(Asked(LocalGrid(compress_client(client(train)), 2), {1: 0.0, 2: 60.0}))
-    content = one_round.__globals__["RecordDict"]({"arrays": initial_arrays})
-    started = time.monotonic()
+def test_a_time_out_leaves_out_who_is_late(initial_arrays, clock: ByHand) -> None:
+    grid = CompressedGrid(Asked(LocalGrid(compress_client(client(train)), 2), {1: 0.0, 2: 60.0}, clock))
+    content = RecordDict({"arrays": initial_arrays})
     replies = list(grid.send_and_receive([Message(content, node, "train") for node in (1, 2)], timeout=0.3))
     assert [reply.metadata.src_node_id for reply in replies] == [1]
-    assert time.monotonic() - started < 2
+    assert clock.now_s == pytest.approx(0.35, abs=0.06)
     assert not grid._waiting
     assert not grid._clock._left
+    assert (grid.nodes[1].missed, grid.nodes[2].missed) == (-1, 1)
+    assert grid.nodes[2].missed_s == clock.now_s
+
+
+def test_who_was_late_remembers_how_long_that_took(initial_arrays, clock: ByHand) -> None:
+    local = LocalGrid(compress_client(client(train)), 1)
+    asked = Asked(local, {1: 60.0}, clock)
+    grid = CompressedGrid(asked, "Deadline(60)", "none")
+    message = Message(RecordDict({"arrays": initial_arrays}), 1, "train")
+    assert not list(grid.send_and_receive([message], timeout=30.0))
+    pending, waited_s = state.load(local.context(1)).pending_turn, grid.nodes[1].missed_s
+    assert pending is not None
+    asked.delays_s[1] = 0.0
+    for _ in range(2):
+        assert len(one_round(grid, initial_arrays)) == 1
+    was_late, was_not = state.load(local.context(1)).turns
+    assert was_late == late(pending, float(torch.tensor(waited_s)))  # it travels as float32
+    assert was_late.sent_bytes > 0
+    assert was_late.send_s > 1.0 > was_not.send_s
+    assert was_not.sent_bytes > 0
+    assert grid.nodes[1].missed == -1
 
 
 REPORTS = st.lists(st.tuples(st.one_of(st.none(), st.integers(1, 2**53)), st.floats(-1e30, 1e30)), min_size=1)

@@ -28,7 +28,7 @@ def low_rank(given: Given, nmse: float, below_bytes: float) -> Sent | None:
     """Return a piece as low rank within an error, if that takes less. The spectrum says whether to try."""
     if len(given.piece.shape) < 2 or not _LEAST < nmse < _MOST or _least_bytes(given, nmse) >= below_bytes:
         return None
-    sent = given.lossy(parse(f"LowRank(nmse={nmse!r})"))
+    sent = given.lossy(parse(f"LowRank(nmse={nmse!r}, left=Ans(), right=Ans())"))
     return sent if sent.payload_bytes < below_bytes else None
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thinwire.checkpoint.curves import Array, Curve, measured, quantizer
+from thinwire.checkpoint.curves import Array, Curve, measured
 from thinwire.checkpoint.goals import lossy
-from thinwire.checkpoint.sent import Given
+from thinwire.checkpoint.points import quantizer, small_quantizer
+from thinwire.checkpoint.sent import Given, Sent
 from thinwire.checkpoint.survey import Survey
+from thinwire.codec import Codec
 from thinwire.kernels.distortion import largest
 
 _PRICES = 256
-_SMALL_WEIGHT = 16.0
-"""Norms and biases are few and do most of the harm: their errors count so many times."""
 _FEW = 64
 _NOTHING = 4.0
 _COST = 8.0
@@ -31,48 +31,70 @@ class PieceForecast:
     curve: Curve | None = None
 
 
+def codec_of(given: Given, step: float) -> Codec:
+    """Return the codec of a piece, at a step."""
+    return quantizer(step) if lossy(given.piece.entry) else small_quantizer(step)
+
+
+def nothing_of(given: Given, peak: float) -> Sent:
+    """Return a piece of this largest magnitude as nothing but zeros."""
+    return given.lossy(codec_of(given, _NOTHING * peak))
+
+
 def forecast_of(given: Given) -> PieceForecast:
     """Look at one piece."""
     entry = given.piece.entry
     peak = largest(given.target()) if entry.spec.dtype.is_floating_point else 0.0
     if given.piece.spec.numel >= _FEW and 0 < peak < float("inf"):
-        nothing = given.lossy(quantizer(_NOTHING * peak))
-        curve = measured(given, 1.0 if lossy(entry) else _SMALL_WEIGHT)
+        nothing, curve = nothing_of(given, peak), measured(given)
         if curve and not nothing.encoded.codec.lossless:
             return PieceForecast(nothing.cost_bytes, curve)
     return PieceForecast(given.lossless().cost_bytes)
 
 
 class Forecast:
-    """All pieces, and the sums from each on to the end."""
+    """All pieces, and the sums of those that are still ahead: a table for each would be more than the pieces."""
 
     def __init__(self, pieces: Sequence[PieceForecast]) -> None:
         self.pieces = pieces
         curves = [piece.curve for piece in pieces if piece.curve]
         ends = [end for curve in curves for end in (*curve.prices, curve.lossless_price)]
         low, high = (min(ends) - 0.1, max(ends) + 0.1) if ends else (0.0, 1.0)
-        self.prices = np.linspace(low, high, _PRICES)
-        rates = [piece.curve.bytes_at(self.prices) + _COST if piece.curve else np.zeros(_PRICES) for piece in pieces]
-        self.rates = np.minimum.accumulate(np.array(rates).reshape(-1, _PRICES), axis=1)
-        self.rest = _sums(self.rates)
-        """Lossy bytes of the pieces from i on, at each price."""
-        self.least = _sums(np.array([piece.least_bytes for piece in pieces], dtype=np.float64))
+        self._prices = np.linspace(low, high, _PRICES)
+        self._own = np.zeros(_PRICES)
+        """Lossy bytes of the piece in hand at each price, and of all behind it."""
+        self._ahead = sum((self._rates(piece) for piece in pieces), start=np.zeros(_PRICES))
+        self.least = _sums([piece.least_bytes for piece in pieces])
         """Of the pieces from i on, nothing sent of what may be lossy."""
-        self.fixed = _sums(np.array([0 if piece.curve else piece.least_bytes for piece in pieces], dtype=np.float64))
+        self.fixed = _sums([0 if piece.curve else piece.least_bytes for piece in pieces])
         """Of what may not be lossy, from i on."""
 
-    def price(self, i: int, room: float, own: float, others: float) -> float:
-        """Return the price at which piece i and the rest, both as often as they are forecast, fill a room."""
-        total = own * self.rates[i] + others * self.rest[i + 1]
-        return float(np.interp(-room, -total, self.prices))
+    def take(self, i: int) -> None:
+        """Take piece i in hand: the next one that has a curve."""
+        self._own = self._rates(self.pieces[i])
+        self._ahead = self._ahead - self._own
 
-    def rate(self, i: int, price: float) -> float:
-        """Return the bytes of a piece at a price."""
-        return float(np.interp(price, self.prices, self.rates[i]))
+    def price(self, room: float, own: float, ahead: float) -> float:
+        """Return the price at which the piece in hand and those ahead, each as often as forecast, fill a room."""
+        total = own * self._own + ahead * self._ahead
+        return float(np.interp(-room, -total, self._prices))
 
-    def rest_rate(self, i: int, price: float) -> float:
-        """Return the lossy bytes from piece i on at a price."""
-        return float(np.interp(price, self.prices, self.rest[i]))
+    def rate(self, price: float) -> float:
+        """Return the bytes of the piece in hand at a price."""
+        return float(np.interp(price, self._prices, self._own))
+
+    def rate_of(self, i: int, price: float) -> float:
+        """Return those of any piece."""
+        return float(np.interp(price, self._prices, self._rates(self.pieces[i])))
+
+    def rate_ahead(self, price: float) -> float:
+        """Return the lossy bytes of the pieces ahead at a price."""
+        return float(np.interp(price, self._prices, self._ahead))
+
+    def _rates(self, piece: PieceForecast) -> Array:
+        if not piece.curve:
+            return np.zeros(_PRICES)
+        return np.minimum.accumulate(piece.curve.bytes_at(self._prices) + _COST)
 
 
 def forecast(survey: Survey) -> Forecast:
@@ -85,7 +107,6 @@ def forecast(survey: Survey) -> Forecast:
     return Forecast(pieces)
 
 
-def _sums(values: Array) -> Array:
-    """Return the sums from each row on, and a last one of nothing."""
-    after = np.cumsum(values[::-1], axis=0)[::-1]
-    return np.concatenate([after, np.zeros((1, *values.shape[1:]))])
+def _sums(values: Sequence[int]) -> Array:
+    """Return the sums from each on, and a last one of nothing."""
+    return np.append(np.cumsum(np.array(values, dtype=np.float64)[::-1])[::-1], 0.0)

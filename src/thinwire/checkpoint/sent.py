@@ -19,7 +19,7 @@ from thinwire.wire.records import write_record
 from thinwire.wire.table import describe
 
 _LOSSLESS = "Planes()"
-_MODE_AND_PLACE_BYTES = 3
+_MODE_BYTES, _MOST_PLACE_BYTES = 1, 2
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,22 @@ class Sent:
         """Bytes of it, the frame's own left out."""
         return self.encoded.payload_bytes
 
-    @property
-    def cost_bytes(self) -> int:
-        """Bytes that it adds to the file, at most: mode, place in the codec table, codec, record and payload."""
+    @cached_property
+    def description(self) -> bytes:
+        """What names its codec in the frame's table."""
+        return describe(self.encoded.codec)
+
+    @cached_property
+    def own_bytes(self) -> int:
+        """Bytes of mode, record and payload: what it adds beside its codec and the place of that in the table."""
         record = bytearray()
         write_record(self.encoded, record)
-        return _MODE_AND_PLACE_BYTES + len(describe(self.encoded.codec)) + len(record) + self.payload_bytes
+        return _MODE_BYTES + len(record) + self.payload_bytes
+
+    @property
+    def cost_bytes(self) -> int:
+        """Bytes that it adds to the file, at most."""
+        return self.own_bytes + _MOST_PLACE_BYTES + len(self.description)
 
 
 @dataclass(frozen=True)

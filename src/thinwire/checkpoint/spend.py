@@ -1,7 +1,9 @@
 """A number of bytes for the whole file: one price of distortion for all pieces, so that their joint error is least.
 
 Shoham and Gersho 1988, "Efficient bit allocation for an arbitrary set of quantizers". The price comes from measured
-curves; what each piece really took is counted, and what is left is shared out anew among the pieces that follow.
+curves; what each piece really took is counted, and what is left is shared out anew among the pieces that follow. For a
+message that fits in memory, `policy/allocate.py` settles on all tensors before it sends any; here each is read, encoded
+and written once.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from thinwire.checkpoint.bracket import Bracket
-from thinwire.checkpoint.curves import quantizer
 from thinwire.checkpoint.errors import CheckpointError
 from thinwire.checkpoint.families import smaller
-from thinwire.checkpoint.forecast import Forecast, forecast
+from thinwire.checkpoint.forecast import Forecast, codec_of, forecast, nothing_of
+from thinwire.checkpoint.ledger import Ledger
 from thinwire.checkpoint.packed import RECORD_BYTES
 from thinwire.checkpoint.pieces import Piece
 from thinwire.checkpoint.sent import Given, Sent
@@ -26,7 +28,6 @@ from thinwire.kernels.distortion import largest
 _TRIES = 12
 _MARGIN, _UNUSED, _OFF = 0.004, 0.012, 0.03
 _SAMPLES, _ROUNDS, _NEAR = 6, 4, 0.1
-_NOTHING = 4.0
 _MEMORY = 0.8
 
 
@@ -69,8 +70,7 @@ class Spender:
         self._left = left_bytes
         """For the records that are not written yet."""
         self._records = records
-        self._pending = 0
-        """Cost of the pieces that were chosen for the next record."""
+        self._ledger = Ledger()
         self._next = 0
         self._taken, self._foreseen = 1.0, 1.0
         """Bytes of the last pieces, as they came and as they were forecast: forecasts are wrong by their ratio."""
@@ -79,7 +79,7 @@ class Spender:
         """Return the next piece."""
         i, self._next = self._next, self._next + 1
         sent = self._spend(i, given) if self._forecast.pieces[i].curve else given.lossless()
-        self._pending += sent.cost_bytes
+        self._ledger.add(sent)
         return sent
 
     def holds(self, given: Given, sent: Sent, decoded: Tensor) -> bool:
@@ -90,7 +90,7 @@ class Spender:
         """Take note of what a record really took."""
         self._left -= record_bytes
         self._records -= 1
-        self._pending = 0
+        self._ledger.clear()
 
     def calibrate(self, survey: Survey, pieces: Sequence[Piece]) -> None:
         """Learn from a few whole pieces how wrong forecasts are: side information weighs more in a sample of rows."""
@@ -102,26 +102,28 @@ class Spender:
         some = largest_first[:: max(1, len(curved) // _SAMPLES)][:_SAMPLES]
         for _ in range(_ROUNDS):
             ratio = self._taken / self._foreseen
-            price = forecast.price(curved[0], self._room(curved[0]), ratio, ratio)
+            price = forecast.price(self._room(curved[0]), ratio, ratio)
             costs = [self._at(i, survey.given(pieces[i]), price).cost_bytes for i in some]
-            self._taken, self._foreseen = float(sum(costs)), sum(forecast.rate(i, price) for i in some)
+            self._taken, self._foreseen = float(sum(costs)), sum(forecast.rate_of(i, price) for i in some)
             if abs(math.log(self._taken / self._foreseen / ratio)) < _NEAR:
                 break
 
     def _room(self, i: int) -> float:
         """Return the bytes for piece i and what may be lossy behind it."""
-        return self._left - self._pending - RECORD_BYTES * self._records - float(self._forecast.fixed[i + 1])
+        return self._left - self._ledger.total_bytes - RECORD_BYTES * self._records - float(self._forecast.fixed[i + 1])
 
     def _spend(self, i: int, given: Given) -> Sent:
         forecast, room = self._forecast, self._room(i)
+        forecast.take(i)
         others = own = self._taken / self._foreseen
         reserve = float(forecast.least[i + 1] - forecast.fixed[i + 1])
         bracket, tries = Bracket(), list[_Try]()
         every_bit = True
         for _ in range(_TRIES):
-            price = bracket.within(forecast.price(i, room, own * (1 + _MARGIN), others))
+            price = bracket.within(forecast.price(room, own * (1 + _MARGIN), others))
             sent = self._at(i, given, price, every_bit)
-            tries.append(_Try(price, sent, room - sent.cost_bytes, others * forecast.rest_rate(i + 1, price), reserve))
+            cost = self._ledger.cost_bytes(sent)
+            tries.append(_Try(price, sent, cost, room - cost, others * forecast.rate_ahead(price), reserve))
             if tries[-1].fits:
                 break
             if sent.encoded.codec.lossless and tries[-1].overspent:
@@ -129,11 +131,11 @@ class Spender:
                 every_bit = False
                 continue
             bracket.narrow(price, tries[-1].overspent)
-            own = sent.cost_bytes / max(forecast.rate(i, price), 1.0)
+            own = cost / max(forecast.rate(price), 1.0)
         best = min((tried for tried in tries if tried.left >= reserve), key=lambda tried: tried.worse, default=None)
         if best is None:
-            return given.lossy(quantizer(_NOTHING * largest(given.target())))
-        self._learn(best.sent.cost_bytes, forecast.rate(i, best.price))
+            return nothing_of(given, largest(given.target()))
+        self._learn(best.cost, forecast.rate(best.price))
         return best.sent
 
     def _learn(self, taken: float, foreseen: float) -> None:
@@ -144,7 +146,7 @@ class Spender:
         curve = self._forecast.pieces[i].curve
         if curve is None or (every_bit and price <= curve.lossless_price):
             return given.lossless()
-        return smaller(given, given.lossy(quantizer(curve.step(price))))
+        return smaller(given, given.lossy(codec_of(given, curve.step(price))))
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class _Try:
 
     price: float
     sent: Sent
+    cost: int
     left: float
     due: float
     reserve: float
@@ -170,4 +173,4 @@ class _Try:
     @property
     def fits(self) -> bool:
         """Whether the rest gets its due, and next to nothing would be unused if nothing were to come."""
-        return not self.overspent and self.left <= (1 + _OFF) * self.due + _UNUSED * self.sent.cost_bytes
+        return not self.overspent and self.left <= (1 + _OFF) * self.due + _UNUSED * self.cost

@@ -1,4 +1,4 @@
-"""The command line: `compare`, `federate`, `report`, `bench`, `advise`, `pack`, `unpack`, `inspect` and `list`."""
+"""Commands: `compare`, `federate`, `train`, `report`, `bench`, `advise`, `pack`, `unpack`, `inspect`, `list`."""
 
 from __future__ import annotations
 

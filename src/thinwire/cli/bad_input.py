@@ -13,6 +13,8 @@ EXTRAS = {
     "jinja2": "lab",
     "markupsafe": "lab",
     "safetensors": "checkpoint",
+    "transformers": "train",
+    "tensorboard": "train",
 }
 """Packages that thinwire does without until a command needs them, and the extra that brings each."""
 

@@ -14,7 +14,7 @@ def pairing(uplink: str, downlink: str) -> Pairing:
     if not (uplink or downlink):
         return Pairing(BASELINE, "uncompressed: stock Flower")
     up, down = uplink or "none", downlink or "none"
-    group = "auto" if up == down == "auto" else f"{_plain(up)}+{_plain(down)}"
+    group = "auto" if up == down == "auto" else f"{plain(up)}+{plain(down)}"
     return Pairing(group, f"{up} up, {down} down", uplink, downlink)
 
 
@@ -30,6 +30,6 @@ def size(count_bytes: float) -> str:
     return units.size(count_bytes)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return what of a text may be in a file's name: 'TopK(0.01, values=Cast())' -> 'topk-0.01-values-cast'."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")[:60]

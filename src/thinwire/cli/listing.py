@@ -1,4 +1,4 @@
-"""List what can be named: codecs, methods, policies and tasks, one line each."""
+"""List what can be named: codecs, methods, policies, tasks, models and datasets, one line each."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping
 from thinwire.cli.bad_input import BadInput
 from thinwire.errors import unknown
 
-SUMMARY = "list codecs, methods, policies and tasks"
+SUMMARY = "list codecs, methods, policies, tasks, models and datasets"
 EPILOG = """examples:
   thinwire list                                 everything
   thinwire list methods                         published methods by name, for --uplink and --downlink
-  thinwire list tasks                           what compare and federate can train"""
+  thinwire list tasks                           what compare and federate can train
+  thinwire list models                          what train can train; datasets: on what"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    what = "codecs, methods, policies or tasks; default: all four"
+    what = "codecs, methods, policies, tasks, models or datasets; default: all"
     parser.add_argument("what", nargs="?", metavar="WHAT", help=what)
 
 
@@ -62,11 +63,27 @@ def tasks() -> dict[str, str]:
     return {name: task.summary for name, task in known().items()}
 
 
+def models() -> dict[str, str]:
+    """Return name -> summary of every model of ``train``."""
+    from thinwire.lab.models.catalogue import MODELS
+
+    return {name: model.summary for name, model in MODELS.items()}
+
+
+def datasets() -> dict[str, str]:
+    """Return name -> summary of every data set of ``train``."""
+    from thinwire.lab.training.data import DATASETS
+
+    return {name: dataset.summary for name, dataset in DATASETS.items()}
+
+
 LISTS: Mapping[str, Callable[[], dict[str, str]]] = {
     "codecs": codecs,
     "methods": methods,
     "policies": policies,
     "tasks": tasks,
+    "models": models,
+    "datasets": datasets,
 }
 
 

@@ -9,13 +9,14 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import thinwire
-from thinwire.cli import advise, bench, compare, federate, inspect, listing, pack, report, unpack
+from thinwire.cli import advise, bench, compare, federate, inspect, listing, pack, report, train, unpack
 from thinwire.cli.bad_input import BadInput
 from thinwire.errors import unknown
 
 COMMANDS: dict[str, ModuleType] = {
     "compare": compare,
     "federate": federate,
+    "train": train,
     "report": report,
     "bench": bench,
     "advise": advise,
@@ -28,6 +29,7 @@ COMMANDS: dict[str, ModuleType] = {
 EPILOG = """examples:
   thinwire compare --out demo                   eight ways to send a model, three seeds each, and a report
   thinwire federate --uplink "TopK(0.01)"       one federated run, round by round
+  thinwire train --compressor hggtopk           data-parallel training, the gradients compressed
   thinwire bench selectors                      speed and quality of every way to select, on this machine
   thinwire pack model.safetensors --bound nmse=0.001
                                                 a checkpoint in a fraction of its bytes

@@ -6,6 +6,7 @@ within about 1 % of their entropy; below about 20 % non-zeros, gaps between non-
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,10 +35,11 @@ class Symbols(Stream, id="symbols", tag=8):
         if x.dtype != torch.int32:
             raise ValueError(f"Symbols takes int32 tensors, given {x.dtype}; use Planes for other dtypes")
         flat = x.reshape(-1).cpu()
-        return self.write(torch.split(flat, self.piece), len(flat)), {}
+        return self.write(torch.split(flat, self.piece), tuple(x.shape)), {}
 
-    def write(self, pieces: Iterable[Tensor], count: int) -> dict[str, Tensor]:
+    def write(self, pieces: Iterable[Tensor], shape: tuple[int, ...]) -> dict[str, Tensor]:
         """Return what ``to_parts`` returns, from its pieces."""
+        count = math.prod(shape)
         head = _head_bytes(count)
         stream, lengths = bytearray(head), list[int]()
         for piece in pieces if count else ():
@@ -56,13 +58,13 @@ class Symbols(Stream, id="symbols", tag=8):
         if spec.dtype != torch.int32:
             raise WireError(f"symbols: the schema says {spec.dtype}, expected torch.int32")
         out = fresh.empty((spec.numel,), torch.int32)
-        for piece, into in zip(self.read(parts, spec.numel), torch.split(out, self.piece), strict=False):
+        for piece, into in zip(self.read(parts, spec.shape), torch.split(out, self.piece), strict=False):
             into.copy_(piece)
         return out.reshape(spec.shape)
 
-    def read(self, parts: Mapping[str, Tensor], count: int) -> Iterator[Tensor]:
+    def read(self, parts: Mapping[str, Tensor], shape: tuple[int, ...]) -> Iterator[Tensor]:
         """Yield the chunks: int8 where no symbol of one is larger, else int32."""
-        data = parts["stream"].contiguous().numpy().data
+        data, count = parts["stream"].contiguous().numpy().data, math.prod(shape)
         counts = chunks.counts(count)
         for start, end, length in zip(*_bounds(data, count), counts, strict=True):
             yield torch.from_numpy(chunks.decode_narrow(data[start:end], length))

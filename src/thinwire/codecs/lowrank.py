@@ -97,6 +97,13 @@ class LowRank(Codec, id="lowrank", tag=24):
         """Return the rank."""
         return parts["left"].shape[1]
 
+    def sketch_rank(self, spec: Spec) -> int:
+        """Return the rank that ``rank`` or ``ratio`` asks for, at most that of the matrix."""
+        m, n = _matrix_shape(spec)
+        # 0.07 * 100 is 7.000000000000001, which must not become rank 8.
+        wanted = self.rank or max(1, math.ceil((self.ratio or 0.0) * min(m, n) - 1e-9))
+        return min(wanted, m, n) if self.nmse is None else 0
+
     def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
         """Return both factors and the scale."""
         m, n = _matrix_shape(spec)
@@ -126,9 +133,7 @@ class LowRank(Codec, id="lowrank", tag=24):
 
     def _with_rank(self, spec: Spec) -> Codec | None:
         m, n = _matrix_shape(spec)
-        # 0.07 * 100 is 7.000000000000001, which must not become rank 8.
-        wanted = self.rank or max(1, math.ceil((self.ratio or 0.0) * min(m, n) - 1e-9))
-        rank, bits = min(wanted, m, n), self.bits or 8
+        rank, bits = self.sketch_rank(spec), self.bits or 8
         smaller = rank * (m + n) * bits / 8 < spec.nbytes
         return replace(self, rank=rank, ratio=None, bits=bits) if smaller else None
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from thinwire.codec import Codec, Spec, State
+from thinwire.codec import Codec, Encoded, Spec, State, pieces_of
 from thinwire.errors import WireError
-from thinwire.kernels import rdo
+from thinwire.kernels import fresh, rdo
 from thinwire.kernels.distortion import largest, largest_step, nmse
 from thinwire.kernels.narrow import saturate
 from thinwire.kernels.rdo.points import UNITS
@@ -24,6 +24,7 @@ _COARSER = 1.1
 _SAMPLE = 1 << 20
 _FINEST = 2.0**-24
 _ZERO = 4.0
+_PIECE = 1 << 18
 _SLACK = 0.01
 
 
@@ -43,6 +44,7 @@ class Rdoq(Codec, id="rdoq", tag=6):
     symbols: Codec = child("Ans()")
 
     knob = "step"
+    streams = ("symbols",)
 
     def __post_init__(self) -> None:
         if self.nmse is not None and self.step is not None:
@@ -86,14 +88,19 @@ class Rdoq(Codec, id="rdoq", tag=6):
             "offsets": Spec((3,), torch.uint8),
         }
 
-    def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
+    def from_parts(self, parts: Mapping[str, Tensor | Encoded], spec: Spec, seed: int) -> Tensor:
         """Return ``(256 * symbol + offset of its magnitude) * step / 256``: an integer times a number, rounded once."""
-        step = float(parts["step"])
+        plain = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+        step, offsets = float(plain["step"]), plain["offsets"].numpy()
         if not 0 < step < math.inf:
             raise WireError(f"rdoq: the step is {step}, expected a positive finite number")
         kind = np.float64 if spec.working == torch.float64 else np.float32
-        points = rdo.points_of(parts["symbols"].reshape(-1).numpy(), parts["offsets"].numpy(), step, kind)
-        return saturate(torch.from_numpy(points), spec.dtype).reshape(spec.shape)
+        out, at = fresh.empty((spec.numel,), spec.dtype), 0
+        for piece in _pieces(parts["symbols"]):
+            points = rdo.points_of(piece.to(torch.int32).numpy(), offsets, step, kind)
+            out[at : at + len(piece)] = saturate(torch.from_numpy(points), spec.dtype)
+            at += len(piece)
+        return out.reshape(spec.shape)
 
     def _step(self, x: Tensor) -> Tensor:
         assert self.step is not None
@@ -115,6 +122,11 @@ class Rdoq(Codec, id="rdoq", tag=6):
     def _error(self, x: Tensor, step: float) -> float:
         codec = replace(self, nmse=None, step=step)
         return nmse(x, codec.from_parts(codec.to_parts(x, 0, {})[0], Spec.of(x), 0))
+
+
+def _pieces(part: Tensor | Encoded) -> Iterator[Tensor]:
+    """Yield the flat pieces of symbols."""
+    return pieces_of(part) if isinstance(part, Encoded) else iter(torch.split(part.reshape(-1), _PIECE))
 
 
 def _rows(x: Tensor) -> Tensor:

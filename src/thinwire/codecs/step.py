@@ -86,8 +86,9 @@ class Step(Codec, id="step", tag=5):
         if not isinstance(self.symbols, Stream):
             return None
         step, worst = self._step(Spec.of(x)), list[Tensor]()
-        parts = self.symbols.write(self._quantized(x, step, self.symbols.piece, worst), x.numel())
-        symbols = Encoded(self.symbols, Spec(tuple(x.shape), torch.int32), parts)
+        spec = Spec(tuple(x.shape), torch.int32)
+        parts = self.symbols.write(self._quantized(x, step, self.symbols.piece, worst), spec.shape)
+        symbols = Encoded(self.symbols, spec, parts)
         return {"symbols": symbols, "step": step, **_exact(x, worst)}
 
     def size(self, parts: Mapping[str, Tensor]) -> int:
@@ -128,6 +129,26 @@ class Step(Codec, id="step", tag=5):
         # Their symbols are zero: what was subtracted there is nothing.
         flat[parts["patched"].to(target.device)] -= parts["exact"].to(target)
 
+    def residual_(self, target: Tensor, encoded: Encoded) -> None:
+        """Turn ``target`` into what was not sent of it by quantizing it once more, which is the same symbols."""
+        flat, step = target.view(-1), encoded.known_part("step")
+        places = encoded.known_part("patched").to(target.device)
+        exact = flat[places] - encoded.known_part("exact").to(target)
+        for piece in torch.split(flat, _PIECE):
+            self._residual_(piece, step, encoded.spec.dtype)
+        flat[places] = exact
+
+    def _residual_(self, piece: Tensor, step: Tensor, dtype: torch.dtype) -> None:
+        if dtype == step.dtype:
+            dispatch.residual_(piece, float(step), self._threshold)
+        else:
+            symbols = dispatch.quantize(saturate(piece, dtype).to(step.dtype), 1.0 / float(step), self._threshold)
+            piece -= _dequantize(symbols.cpu(), step, torch.empty(len(piece), dtype=dtype)).to(piece)
+
+    @property
+    def _threshold(self) -> float:
+        return 0.5 if self.absolute else self.dead_zone
+
     def _step(self, spec: Spec) -> Tensor:
         limits = torch.finfo(spec.working)
         wanted = 2 * self.absolute if self.absolute else self.step
@@ -135,9 +156,8 @@ class Step(Codec, id="step", tag=5):
 
     def _quantized(self, x: Tensor, step: Tensor, size: int, worst: list[Tensor]) -> Iterator[Tensor]:
         """Yield the flat int32 symbols in pieces, and append to ``worst`` where each piece is to be stored exactly."""
-        threshold = 0.5 if self.absolute else self.dead_zone
         for at, piece in _pieces(x, size):
-            symbols = dispatch.quantize(piece.to(step.dtype), 1.0 / float(step), threshold).cpu()
+            symbols = dispatch.quantize(piece.to(step.dtype), 1.0 / float(step), self._threshold).cpu()
             found = self._violators(piece.cpu(), symbols, step)
             symbols[found] = 0
             worst.append(found + at)

@@ -103,7 +103,7 @@ def _left(target: Tensor, sent: Encoded, history: State) -> Tensor | None:
     left = (
         target.clone() if _share_memory(target, [*sent.leaves(), *sent.known.values(), *history.values()]) else target
     )
-    sent.codec.subtract_(left, sent)
+    sent.codec.residual_(left, sent)
     # A lossless codec sends NaN and infinity as they are; their difference is NaN, and must not haunt later rounds.
     return left.nan_to_num_(0.0, 0.0, 0.0) if sent.codec.lossless else left
 

@@ -130,5 +130,5 @@ def _error(x: Tensor, encoded: Encoded) -> float:
     if not x.dtype.is_floating_point or (encoded.codec.lossless and encoded.spec.dtype == x.dtype):
         return 0.0
     left = x.to(torch.float64 if x.dtype == torch.float64 else torch.float32, copy=True)
-    encoded.codec.subtract_(left, encoded)
+    encoded.codec.residual_(left, encoded)
     return energy(left)

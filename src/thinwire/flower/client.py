@@ -45,7 +45,7 @@ def answer(message: Message, context: Context, call_next: ClientAppCallable, lim
         package = Package.loads(sent[1])
         told = package.instructions
         latency_s = stated(context, "latency-s") or 0.0
-        before = state.load(context).settled(told.accepted, told.elapsed_s, latency_s)
+        before = state.load(context).settled(told, latency_s)
         now = replace(before, shelf=follow(package, before.shelf, limits))
         decode_s = time.perf_counter() - started
     except WireError as error:

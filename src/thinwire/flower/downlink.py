@@ -57,6 +57,8 @@ class Downlink:
             volume_quantile=self._nodes.volume_quantile(node_id, cohort),
             importance=shares.get(node_id, -1.0),
             elapsed_s=node.elapsed_s,
+            missed=node.missed,
+            missed_s=node.missed_s,
             losses=self._nodes.losses_since(node.accepted),
         )
         data = publisher.package(path, personal)

@@ -40,7 +40,8 @@ class Clock:
     def exchange(self, messages: Sequence[Message], timeout: float | None) -> list[Timed]:
         """Push, and pull until all replies are there or time is out, as the Grid itself would, but by the clock.
 
-        A Grid that knows how long each message took is left to itself.
+        A Grid that knows how long each message took is left to itself. Who gives up on a reply that is not among them
+        asks for its ``elapsed_s``.
         """
         if self._asks():
             return [self._timed(reply) for reply in self._grid.send_and_receive(messages, timeout=timeout)]
@@ -51,19 +52,20 @@ class Clock:
             waiting -= {item.reply.metadata.reply_to_message_id for item in found}
             if waiting:
                 time.sleep(_pause(time.monotonic() - started))
-        for message_id in waiting:
-            self._left.pop(message_id, None)
         return found
+
+    def elapsed_s(self, message_id: str) -> float:
+        """Return for how long a reply was, or is, waited for, and wait no longer; -1: not known."""
+        left = self._left.pop(message_id, None)
+        if self._asks():
+            return float(self._grid.elapsed_s(message_id))  # type: ignore[attr-defined]
+        return -1.0 if left is None else time.monotonic() - left
 
     def _asks(self) -> bool:
         return callable(getattr(self._grid, "elapsed_s", None))
 
     def _timed(self, reply: Message) -> Timed:
-        message_id, now = reply.metadata.reply_to_message_id, time.monotonic()
-        left = self._left.pop(message_id, None)
-        if self._asks():
-            return Timed(reply, self._grid.elapsed_s(message_id))  # type: ignore[attr-defined]
-        return Timed(reply, -1.0 if left is None else now - left)
+        return Timed(reply, self.elapsed_s(reply.metadata.reply_to_message_id))
 
 
 def _pause(waited_s: float) -> float:

@@ -84,7 +84,8 @@ class CompressedGrid(Grid):
         self._waiting.update(zip(ids, packed, strict=True))
         opened = [self._open(timed) for timed in replies]
         for message_id in ids:
-            self._waiting.pop(message_id, None)
+            if (sent := self._waiting.pop(message_id, None)) and sent.packed:
+                self.nodes[sent.node_id].miss(sent.round, self._clock.elapsed_s(message_id))
         return opened
 
     def _pack(self, messages: Iterable[Message]) -> list[Sent]:

@@ -136,7 +136,10 @@ class LocalGrid(Grid):
         return self.pull_messages(self.push_messages(messages))
 
     def elapsed_s(self, message_id: str) -> float:
-        """Return how long a message took, from its delivery to its reply, without what clients before it took."""
+        """Return how long a message took, from its delivery to its reply, lost or not; not what others' took before it.
+
+        -1: it never arrived, or another push came after the reply was pulled.
+        """
         return self._elapsed.get(message_id, -1.0)
 
     def _deliver(self, message: Message, data: engine.Deflated) -> None:
@@ -150,7 +153,7 @@ class LocalGrid(Grid):
         self._count(reply, answer, "up", node_id, round_)
         if not self._lost(reply):
             self._replies[data.message_id] = engine.inflate(answer)
-            self._elapsed[data.message_id] = time.perf_counter() - started
+        self._elapsed[data.message_id] = time.perf_counter() - started
 
     def _answer(self, node_id: int, message: Message) -> Message:
         context = self.context(node_id)

@@ -26,6 +26,10 @@ class Node:
     """The last round whose reply was accepted; -1: none."""
     elapsed_s: float = -1.0
     """How long that round took, from sending the message until the reply was there; -1: not known."""
+    missed: int = -1
+    """The newest round whose reply was not taken, if none was since; -1: none."""
+    missed_s: float = -1.0
+    """How long that reply was waited for; -1: not known."""
     samples: int | None = None
     plain: bool = False
     """It runs without thinwire."""
@@ -33,6 +37,20 @@ class Node:
     """It answered a compressed model: it runs thinwire."""
     strikes: int = 0
     """Failures in a row on compressed models, before it was proven."""
+
+    def accept(self, round_: int, elapsed_s: float) -> None:
+        """Note that the reply of a round was taken, so many seconds after its message was sent."""
+        self.accepted, self.elapsed_s, self.missed, self.missed_s = round_, elapsed_s, -1, -1.0
+
+    def miss(self, round_: int, waited_s: float) -> None:
+        """Note that the reply of a round was not taken: the first of its messages, if several of them fail."""
+        if round_ > max(self.accepted, self.missed):
+            self.missed, self.missed_s = round_, waited_s
+
+    def forget(self) -> None:
+        """Note that the client lost its state."""
+        self.held = Held()
+        self.accept(-1, -1.0)
 
 
 @dataclass(frozen=True)

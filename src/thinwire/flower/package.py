@@ -5,7 +5,8 @@
     reply:    "TWUP" | version u8 | round i32 | nmse f32 | encode seconds f32 | decode seconds f32 | frame
 
 A package of no steps is a model that the client already holds: its 32-byte hash. Frames are ordinary thinwire frames,
-instructions are laid out in ``instructions.py``. Version 1 had no importance, no elapsed seconds and no losses.
+instructions are laid out in ``instructions.py``. Version 1 had no importance, no elapsed seconds and no losses; version
+2 had no missed round.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from thinwire.errors import WireError
 from thinwire.flower.instructions import Instructions
 from thinwire.wire import schema_id
 
-_VERSION = 2
+_VERSION = 3
 _HEADER = struct.Struct("<4sBB16s32s")
 _REPLY = struct.Struct("<4sBifff")
 _STEP_BYTES = 7

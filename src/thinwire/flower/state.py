@@ -16,8 +16,9 @@ from torch import Tensor
 from thinwire.codec import State, encode
 from thinwire.errors import WireError
 from thinwire.flower import carrier
+from thinwire.flower.instructions import Instructions
 from thinwire.flower.shelf import Reference, Shelf
-from thinwire.flower.turns import KEPT, flat, from_flat, timed
+from thinwire.flower.turns import KEPT, flat, from_flat, settled
 from thinwire.policy import Turn
 from thinwire.registry import parse
 from thinwire.wire import decode_message, dumps, loads_any
@@ -31,8 +32,8 @@ _log = logging.getLogger("thinwire")
 class ClientState:
     """References, the residual that the server accepted, and the one of a reply whose fate is not known yet.
 
-    Residual stands for all of a compressor's state. ``turns``: what accepted rounds cost, the newest last;
-    ``pending_turn``: what is known of the pending round.
+    Residual stands for all of a compressor's state. ``turns``: what earlier rounds cost, the newest last, whether their
+    replies were taken or not; ``pending_turn``: what is known of the pending round.
     """
 
     shelf: Shelf = field(default_factory=Shelf)
@@ -42,15 +43,15 @@ class ClientState:
     turns: tuple[Turn, ...] = ()
     pending_turn: Turn | None = None
 
-    def settled(self, accepted: int, elapsed_s: float = -1.0, latency_s: float = 0.0) -> ClientState:
-        """Return the state once the server said which round it accepted last: a pending residual counts or is gone.
+    def settled(self, told: Instructions, latency_s: float = 0.0) -> ClientState:
+        """Return the state once the server said which reply it accepted last: a pending residual counts or is gone.
 
-        ``elapsed_s`` is how long the server says that round took (negative: not known), ``latency_s`` one way's share.
+        Its turn stays either way, if the server says how long it took. ``latency_s`` is one way's share of that.
         """
-        arrived = self.pending_round >= 0 and self.pending_round == accepted
+        arrived = self.pending_round >= 0 and self.pending_round == told.accepted
         residual, turns = (self.pending if arrived else self.committed), self.turns
-        if arrived and self.pending_turn is not None and elapsed_s >= 0:
-            turns = (*turns, timed(self.pending_turn, elapsed_s, latency_s))[-KEPT:]
+        if self.pending_turn is not None:
+            turns = (*turns, *settled(self.pending_turn, self.pending_round, told, latency_s))[-KEPT:]
         return replace(self, committed=residual, pending={}, pending_round=-1, turns=turns, pending_turn=None)
 
 

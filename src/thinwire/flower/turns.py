@@ -11,10 +11,13 @@ from dataclasses import astuple, replace
 
 from flwr.app import Context
 
+from thinwire.flower.instructions import Instructions
 from thinwire.policy import Turn
 
 KEPT = 64
 """Rounds that a client remembers."""
+LATE = 1.5
+"""How many times what it had a reply needed that was not there in time: two thirds had got through, for all we know."""
 _FIELDS = len(astuple(Turn(0, 0.0)))
 
 
@@ -25,6 +28,24 @@ def timed(turn: Turn, elapsed_s: float, latency_s: float = 0.0) -> Turn:
     sent = turn.sent_bytes / max(1, turn.sent_bytes + turn.received_bytes)
     bytes_s = network_s - 2 * latency_s
     return replace(turn, send_s=latency_s + bytes_s * sent, receive_s=latency_s + bytes_s * (1 - sent))
+
+
+def late(turn: Turn, waited_s: float, latency_s: float = 0.0) -> Turn:
+    """Return the turn of a reply that was not there after so many seconds: sending it takes ``LATE`` times what it had.
+
+    Nobody knows how long that would have been. But who forgets late rounds takes a link for what it was in good ones.
+    """
+    shared = timed(turn, waited_s, latency_s)
+    return replace(shared, send_s=LATE * shared.send_s)
+
+
+def settled(turn: Turn, round_: int, told: Instructions, latency_s: float = 0.0) -> tuple[Turn, ...]:
+    """Return the turn of a round whose fate the server tells; nothing where it does not say how long that took."""
+    if round_ == told.accepted and told.elapsed_s >= 0:
+        return (timed(turn, told.elapsed_s, latency_s),)
+    if round_ == told.missed and told.missed_s >= 0:
+        return (late(turn, told.missed_s, latency_s),)
+    return ()
 
 
 def flat(turns: Sequence[Turn]) -> list[float]:

@@ -16,7 +16,6 @@ from thinwire.flower.ledger import Transfer
 from thinwire.flower.losses import loss_of, samples_of
 from thinwire.flower.nodes import TRAINS, Nodes, Sent, dense_bytes
 from thinwire.flower.package import Reply
-from thinwire.flower.references import Held
 from thinwire.flower.shelf import MISSING
 from thinwire.wire import decode_message, loads
 
@@ -42,6 +41,7 @@ class Uplink:
         try:
             opened = self._opened(reply, sent, elapsed_s)
         except WireError as error:
+            self._nodes[sent.node_id].miss(sent.round, elapsed_s)
             return self._refused(str(error), reply, sent)
         self._learn_from_reply(reply, sent)
         return opened
@@ -66,8 +66,7 @@ class Uplink:
         message = loads(answer.frame, specs(sent.tensors))
         trained = add(sent.tensors, decode_message(message))
         check_finite(trained)
-        node = self._nodes[sent.node_id]
-        node.accepted, node.elapsed_s = answer.round, elapsed_s
+        self._nodes[sent.node_id].accept(answer.round, elapsed_s)
         self._record(answer, len(found[1]), message, sent, time.perf_counter() - started)
         reply.content = carrier.replace_arrays(reply.content, carrier.to_records(trained))
         return reply
@@ -97,7 +96,7 @@ class Uplink:
                 reason,
             )
         elif MISSING in reason:
-            node.held, node.accepted, node.elapsed_s = Held(), -1, -1.0
+            node.forget()
             _log.warning("node %d lost its reference and is sent the whole model next time", node_id)
         else:
             _log.warning("node %d failed in round %d: %s", node_id, sent.round, reason)

@@ -41,6 +41,13 @@ def all_within(x: Tensor, symbols: Tensor, step: float, bound: float) -> bool:
     return not _outside(values, symbols.contiguous().view(-1).numpy(), values.dtype.type(step), bound)
 
 
+def residual_(x: Tensor, step: float, threshold: float) -> None:
+    """Equal ``reference.residual_``."""
+    values = x.view(-1).numpy()
+    kind = values.dtype.type
+    _residual(values, kind(1.0 / step), kind(1.0 - threshold), kind(2.0**30), kind(step))
+
+
 def _eights(count: int, bits: int) -> int:
     """Return how many codes are done eight at a time: those that make a word of ``bits`` bytes, up to eight."""
     return count - count % 8 if bits <= 8 else 0
@@ -113,6 +120,14 @@ def _quantize(x, inverse_step, offset, most, out):  # type: ignore[no-untyped-de
         # A comparison, unlike min, is one instruction for many; to cut off a fraction is the floor of a magnitude.
         symbol = np.int32(magnitude if magnitude < most else most)
         out[i] = -symbol if x[i] < 0 else symbol
+
+
+@_jit
+def _residual(x, inverse_step, offset, most, step):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        magnitude = abs(x[i]) * inverse_step + offset
+        symbol = np.int32(magnitude if magnitude < most else most)
+        x[i] -= x.dtype.type(-symbol if x[i] < 0 else symbol) * step
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False, fastmath={"reassoc"})

@@ -7,7 +7,7 @@ from torch import Tensor
 from thinwire.kernels import reference
 from thinwire.kernels.reference import packed_bytes
 
-__all__ = ["all_within", "pack", "packed_bytes", "quantize", "squared_error", "unpack"]
+__all__ = ["all_within", "pack", "packed_bytes", "quantize", "residual_", "squared_error", "unpack"]
 
 _WORTH_COMPILING = 1 << 14
 
@@ -41,6 +41,15 @@ def quantize(x: Tensor, inverse_step: float, threshold: float) -> Tensor:
     from thinwire.kernels import cpu
 
     return cpu.quantize(x, inverse_step, threshold)
+
+
+def residual_(x: Tensor, step: float, threshold: float) -> None:
+    """Turn a contiguous float32 or float64 tensor into what a quantizer loses of it; see ``reference.residual_``."""
+    if not _compiled(x, x.numel()):
+        return reference.residual_(x, step, threshold)
+    from thinwire.kernels import cpu
+
+    return cpu.residual_(x, step, threshold)
 
 
 def squared_error(x: Tensor, step: float, threshold: float) -> float:

@@ -111,7 +111,8 @@ def largest_step(x: Tensor, bound: float, threshold: float) -> float | None:
     sample = flat[:: max(1, flat.numel() // _SAMPLE)].contiguous()
     # Steps that are subnormal lose what they are made for.
     least = max(peak * 2.0**-29, torch.finfo(working).tiny)
-    most = max(peak * 2.0, least)
+    # Twice the largest float is infinity, between which and anything else no search ends.
+    most = min(max(peak * 2.0, least), torch.finfo(working).max / 2)
     start = _bisect(_Quantized(sample, threshold), bound * (1 - _SLACK / 2), least, most)
     found = largest_within(_Quantized(flat, threshold).nmse, start, bound * _BELOW, _SLACK, least, most)
     return None if found is None else float(torch.tensor(found, dtype=working))

@@ -44,12 +44,18 @@ def range_factors(y: Tensor, start: Tensor, iterations: int) -> Factors:
     4.4). From the previous step's right factor, one iteration is a step of PowerSGD (Vogels et al. 2019,
     arXiv:1905.13727).
     """
-    basis = _orthonormal(y @ start)
+    basis = orthonormal(y @ start)
     for _ in range(iterations):
-        basis = _orthonormal(y @ _orthonormal(y.T @ basis))
+        basis = orthonormal(y @ orthonormal(y.T @ basis))
     inner = y.T @ basis
     turn = _eigenvectors(inner.T @ inner)
     return _balanced(basis @ turn, inner @ turn)
+
+
+def orthonormal(y: Tensor) -> Tensor:
+    """Return orthonormal columns (m, k) that span the columns of y (m, k), m >= k; any where y has fewer directions."""
+    basis: Tensor = torch.linalg.qr(y)[0]
+    return basis
 
 
 def leading(factors: Factors, rank: int) -> Factors:
@@ -121,11 +127,6 @@ def _eigenvectors(gram: Tensor) -> Tensor:
         basis = torch.linalg.eigh(gram)[1].flip(1)
     except RuntimeError:  # it did not converge
         basis = torch.linalg.svd(gram)[0]
-    return basis
-
-
-def _orthonormal(y: Tensor) -> Tensor:
-    basis: Tensor = torch.linalg.qr(y)[0]
     return basis
 
 

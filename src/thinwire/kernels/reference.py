@@ -38,6 +38,11 @@ def quantize(x: Tensor, inverse_step: float, threshold: float) -> Tensor:
     return torch.where(x < 0, -magnitude, magnitude).to(torch.int32)
 
 
+def residual_(x: Tensor, step: float, threshold: float) -> None:
+    """Subtract from x, in place, what its symbols decode to: ``symbol * step``, in x's dtype."""
+    x -= quantize(x, 1.0 / step, threshold).to(x.dtype).mul_(step)
+
+
 def squared_error(x: Tensor, step: float, threshold: float) -> float:
     """Return ``sum((x - symbol * step)**2)`` of a quantized tensor; products in x's dtype, squares in float64."""
     decoded = quantize(x, 1.0 / step, threshold).to(x.dtype).mul_(step)

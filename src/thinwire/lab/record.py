@@ -14,16 +14,13 @@ from flwr.serverapp import Grid
 from torch import nn
 
 from thinwire.flower import CompressedGrid, LocalGrid, Traffic, Transfer
+from thinwire.lab.diverged import Diverged
 from thinwire.lab.federation import Trained
 from thinwire.lab.tasks import Task
 from thinwire.lab.tasks.base import Rows
 
 Row = dict[str, Any]
 _SUMMED = ("up_bytes", "down_bytes", "up_payload_bytes", "down_payload_bytes", "encode_s", "decode_s")
-
-
-class Diverged(RuntimeError):
-    """Training left the numbers: the metric of the global model is NaN or infinite."""
 
 
 @dataclass

@@ -58,7 +58,9 @@ class ErrorBound:
         return joint.options(specs, self.codec, self.small, self.below, around, known)
 
     def plan(self, specs: Mapping[str, Spec], signals: Signals) -> Plan:
-        """Return the plan."""
+        """Return the plan. Where every tensor is bounded by itself, it follows from the specs alone."""
+        if not self.whole:
+            return plan_by_size(specs, _bounded(self.codec, *self._goal()), self.small, self.below)
         if self._joint() and signals.curves:
             return {name: point.codec for name, point in self._within(specs, signals).items()}
         known, last = self._known(specs, signals)
@@ -107,7 +109,7 @@ class ErrorBound:
         """Return the bound of each tensor; units of the whole message's RMS are absolute ones."""
         name, value = self._goal()
         energy = sum(signals.energies.values())
-        if not (self.whole and name == "relative" and energy):
+        if not (name == "relative" and energy):
             return name, value
         count = sum(numel for numel, _ in joint.sizes(specs, signals).values())
         return "absolute", value * math.sqrt(energy / count)

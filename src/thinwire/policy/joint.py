@@ -10,8 +10,9 @@ import torch
 from thinwire.codec import Codec, Spec, State
 from thinwire.kernels.search import following
 from thinwire.policy.allocate import Allocation, hull
-from thinwire.policy.ladder import between, families, implied_step, rungs, scale_of, scaled
+from thinwire.policy.ladder import between, families, implied_step, rungs
 from thinwire.policy.plan import Curve, Plan, Signals, Trial, is_large
+from thinwire.policy.resolution import coarser, coarser_by
 
 WIDE, NARROW = (-7.0, -4.5, -2.0, 0.5), (-1.0, 0.0, 1.0)
 """Rungs, in octaves of the step: around a guess, and around what was right the last time."""
@@ -147,7 +148,7 @@ def next_scale(trials: Sequence[Trial], values: Sequence[float], goal: float, po
 
 def rescaled(plan: Plan, factor: float) -> Plan:
     """Return a plan with all steps times a factor."""
-    return {name: scaled(codec, factor) for name, codec in plan.items()}
+    return {name: coarser(codec, factor) for name, codec in plan.items()}
 
 
 def best(trials: Sequence[Trial], values: Sequence[float], goal: float, costs: Sequence[float]) -> Trial | None:
@@ -157,5 +158,5 @@ def best(trials: Sequence[Trial], values: Sequence[float], goal: float, costs: S
 
 
 def _scale(first: Plan, plan: Plan) -> float | None:
-    scales = (scale_of(first[name], plan[name]) for name in plan if type(first[name]) is type(plan[name]))
+    scales = (coarser_by(first[name], plan[name]) for name in plan if type(first[name]) is type(plan[name]))
     return next((scale for scale in scales if scale), None)

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from thinwire.codec import Codec
+from thinwire.policy.resolution import LEAST_NMSE, MOST_NMSE, coarser, resolution_bits, smooth_field
 
 _NOTHING = 4.0
-_LEAST, _MOST = 1e-7, 0.97
 _CLOSE, _SAME = 0.3, 1e-6
 """Octaves: rungs nearer than this need none between them; nearer than that they are one."""
 _DENSITIES = tuple(0.3 * 2.0**-i for i in range(10))
@@ -46,34 +46,16 @@ def rungs(template: Codec, numel: int, energy: float, step: float, octaves: tupl
 
 def between(codec: Codec, others: Iterable[Codec]) -> tuple[Codec, ...]:
     """Return codecs half-way (by ratio) to the next finer and the next coarser of its kind, if those are far."""
-    octave = _octave(codec)
-    if octave is None:
+    field = smooth_field(codec)
+    if field is None:
         return ()
-    known = sorted({value for other in others if type(other) is type(codec) and (value := _octave(other)) is not None})
-    finer = [value for value in known if value < octave - _SAME][-1:]
-    coarser = [value for value in known if value > octave + _SAME][:1]
-    gaps = [value - octave for value in finer + coarser]
-    return tuple(scaled(codec, 2.0 ** (gap / 2)) for gap in gaps if abs(gap) > _CLOSE)
-
-
-def scaled(codec: Codec, factor: float) -> Codec:
-    """Return a codec with its step times a factor, or its error with the square of it; others as they are."""
-    name = knob(codec)
-    if name == "step" and getattr(codec, "step", None) is not None:
-        return _changed(codec, "step", _value(codec, "step") * factor)
-    if name == "nmse" and getattr(codec, "nmse", None) is not None:
-        return _changed(codec, "nmse", min(max(_value(codec, "nmse") * factor * factor, _LEAST), _MOST))
-    return codec
-
-
-def scale_of(before: Codec, after: Codec) -> float | None:
-    """Return by which factor ``scaled`` made one of the other; None for codecs that it leaves as they are."""
-    name = knob(before)
-    if name == "step" and getattr(before, "step", None) is not None:
-        return _value(after, "step") / _value(before, "step")
-    if name == "nmse" and getattr(before, "nmse", None) is not None and _LEAST < _value(after, "nmse") < _MOST:
-        return math.sqrt(_value(after, "nmse") / _value(before, "nmse"))
-    return None
+    bits = resolution_bits(codec, field)
+    alike = (other for other in others if type(other) is type(codec) and smooth_field(other))
+    known = sorted({resolution_bits(other, field) for other in alike})
+    next_coarser = [value for value in known if value < bits - _SAME][-1:]
+    next_finer = [value for value in known if value > bits + _SAME][:1]
+    gaps = [bits - value for value in next_finer + next_coarser]
+    return tuple(coarser(codec, 2.0 ** (gap / 2)) for gap in gaps if abs(gap) > _CLOSE)
 
 
 def implied_step(codec: Codec, numel: int, energy: float) -> float | None:
@@ -81,7 +63,7 @@ def implied_step(codec: Codec, numel: int, energy: float) -> float | None:
     step, nmse = getattr(codec, "step", None), getattr(codec, "nmse", None)
     if knob(codec) == "step" and step is not None:
         return float(step) if step < math.sqrt(energy) else None
-    if knob(codec) == "nmse" and nmse is not None and _LEAST < nmse < _MOST:
+    if knob(codec) == "nmse" and nmse is not None and LEAST_NMSE < nmse < MOST_NMSE:
         return math.sqrt(12 * nmse / (1 - nmse) * energy / max(numel, 1))
     return None
 
@@ -115,22 +97,7 @@ def _binary(p: float) -> float:
 def _error(numel: int, energy: float, step: float) -> float:
     """Return about the NMSE of a tensor quantized with a step: never more than all of it."""
     fine = numel * step * step / 12
-    return min(max(fine / (fine + energy), _LEAST), _MOST)
-
-
-def _octave(codec: Codec) -> float | None:
-    """Return the power of two of a step, or of an error's root; None for codecs that ``scaled`` leaves as they are."""
-    name = knob(codec)
-    value = getattr(codec, name, None) if name in ("step", "nmse") else None
-    return None if value is None else math.log2(value) / (1 if name == "step" else 2)
-
-
-def _value(codec: Any, name: str) -> float:
-    return float(getattr(codec, name))
-
-
-def _changed(codec: Any, name: str, value: float) -> Codec:
-    return replace(codec, **{name: value})  # type: ignore[no-any-return]
+    return min(max(fine / (fine + energy), LEAST_NMSE), MOST_NMSE)
 
 
 def _with(template: Codec, name: str, value: object) -> Codec | None:

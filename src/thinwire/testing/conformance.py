@@ -140,7 +140,7 @@ def lossless(codec: Codec, domain: Domain) -> None:
 
 
 def subtraction(codec: Codec, domain: Domain) -> None:
-    """``subtract_`` leaves exactly ``target - decode(encoded)``."""
+    """``subtract_`` leaves exactly ``target - decode(encoded)``; of what was encoded, so does ``residual_``."""
     for label, x in _all(codec, domain):
         if x.dtype.is_floating_point and bool(torch.isfinite(x).all()):
             target = x.to(Spec.of(x).working, copy=True).contiguous()
@@ -148,6 +148,10 @@ def subtraction(codec: Codec, domain: Domain) -> None:
             expected = target - decode(encoded).to(target.dtype)
             encoded.codec.subtract_(target, encoded)
             _require(bool((target == expected).all()), f"{label}: subtract_ is not target - decode")
+            left = x.to(target.dtype, copy=True).contiguous()
+            own, _ = encode_with_history(codec, x, _SEED, {})
+            own.codec.residual_(left, own)
+            _require(bool((left == expected).all()), f"{label}: residual_ is not target - decode")
 
 
 def static(codec: Codec, domain: Domain) -> None:

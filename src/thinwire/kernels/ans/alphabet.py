@@ -9,16 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 DIRECT = range(4, 9)
 """Choices of ``direct``: 16 to 256 magnitudes with a token of their own."""
-_TOP = 31
-_PARTS_BITS = 2
+TOP = 31
+PARTS_BITS = 2
+"""The highest power of two, and how many bits of a magnitude behind its first one its token tells."""
 LOOKUP = 1 << 12
 """Magnitudes below this find their token in ``Alphabet.tokens``."""
+
+Values = NDArray[np.int32]
+Symbols = NDArray[np.signedinteger[Any]]
+"""What is coded: int16 or int32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +44,9 @@ class Alphabet:
 @cache
 def alphabet(direct: int) -> Alphabet:
     """Return the alphabet with ``2**direct`` direct magnitudes; it reaches up to ``2**32 - 1``."""
-    octaves = np.repeat(np.arange(direct, _TOP + 1), 1 << _PARTS_BITS)
-    part = np.tile(np.arange(1 << _PARTS_BITS), _TOP + 1 - direct)
-    extra = octaves - _PARTS_BITS
+    octaves = np.repeat(np.arange(direct, TOP + 1), 1 << PARTS_BITS)
+    part = np.tile(np.arange(1 << PARTS_BITS), TOP + 1 - direct)
+    extra = octaves - PARTS_BITS
     base = np.concatenate([np.arange(1 << direct), (1 << octaves) + (part << extra)])
     tokens = np.searchsorted(base, np.arange(LOOKUP), side="right") - 1
     return Alphabet(direct, base, np.concatenate([np.zeros(1 << direct, np.int64), extra]), tokens.astype(np.uint16))

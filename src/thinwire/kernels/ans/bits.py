@@ -9,6 +9,8 @@ from thinwire.errors import WireError
 _LONGEST = 40
 _PIECE = 256
 
+Bytes = bytes | bytearray | memoryview
+
 
 class Writer:
     """Appends bits to a few integers."""
@@ -49,7 +51,7 @@ class Writer:
 class Reader:
     """Takes bits from the start of a stream; whatever is not there raises WireError."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Bytes) -> None:
         self._data, self.count = data, 0
 
     def bits(self, width: int) -> int:

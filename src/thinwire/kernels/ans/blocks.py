@@ -5,18 +5,17 @@ from __future__ import annotations
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from thinwire.errors import WireError
 from thinwire.kernels.ans import counting, reference
+from thinwire.kernels.ans.alphabet import Symbols, Values
+from thinwire.kernels.ans.bits import Bytes
 from thinwire.kernels.ans.contexts import Coder, Grid
 from thinwire.kernels.ans.reference import LOWEST
 
 _WORTH_COMPILING = 1 << 8
 _WORTH_LANES = 1 << 12
 _LANES = 4
-
-Values = NDArray[np.int32]
 
 
 def loops(count: int, plain: ModuleType) -> ModuleType:
@@ -33,15 +32,15 @@ def fitting_loops(count: int) -> ModuleType:
     return loops(count, counting)
 
 
-def write(values: Values, grid: Grid, coder: Coder) -> bytes:
+def write(values: Symbols, grid: Grid, coder: Coder) -> bytes:
     """Return the symbols of a grid as bytes: none where all rows or all columns are dead."""
     if not grid.most:
         return b""
     states, words = loops(grid.most, reference).encode(values, grid, coder, _lanes(grid))
-    return bytes(states.astype("<u4").tobytes() + words.astype("<u2").tobytes())
+    return b"".join((states.astype("<u4").data, words.astype("<u2", copy=False).data))
 
 
-def read(data: bytes, grid: Grid, coder: Coder) -> Values:
+def read(data: Bytes, grid: Grid, coder: Coder) -> Values:
     """Return the symbols of a grid. Raises WireError where the bytes cannot be what an encoder made."""
     if not grid.most:
         if data:
@@ -50,10 +49,11 @@ def read(data: bytes, grid: Grid, coder: Coder) -> Values:
     head = 4 * _lanes(grid)
     if len(data) < head or (len(data) - head) % 2:
         raise WireError(f"ans: a block of {len(data)} bytes, expected {head} and some of two")
-    states, words = np.frombuffer(data, "<u4", head // 4), np.frombuffer(data, "<u2", offset=head)
+    states = np.frombuffer(data, "<u4", head // 4)
+    words = np.frombuffer(data, "<u2", offset=head).astype(np.uint16, copy=False)
     if int(states.min()) < LOWEST:
         raise WireError("ans: a state is too small")
-    found = loops(grid.most, reference).decode(states.astype(np.uint64), words.astype(np.uint16), grid, coder)
+    found = loops(grid.most, reference).decode(states.astype(np.uint64), words, grid, coder)
     values, last, used, overflow = found
     if used != words.size or bool((last != LOWEST).any()) or overflow:
         raise WireError("ans: a block does not end where its encoder began")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from thinwire.kernels.ans.blocks import Values, fitting_loops
+from thinwire.kernels.ans.alphabet import Symbols
+from thinwire.kernels.ans.blocks import fitting_loops
 from thinwire.kernels.ans.classes import Classes, plain
 from thinwire.kernels.ans.contexts import ANGLES, CLASSES, PHASES
 from thinwire.kernels.ans.counting import Survey, Tally
@@ -38,13 +39,13 @@ class Choice:
     try_chunks: bool
 
 
-def surveyed(values: Values, shape: tuple[int, ...]) -> Survey:
+def surveyed(values: Symbols, shape: tuple[int, ...]) -> Survey:
     """Return the survey of symbols as the rows of a tensor's shape."""
     width, _ = widths(values.size, shape) or (plain_width(values.size), False)
     return fitting_loops(values.size).survey(values, width)  # type: ignore[no-any-return]
 
 
-def choose(values: Values, shape: tuple[int, ...], seen: Survey, like: Classes | None = None) -> Choice:
+def choose(values: Symbols, shape: tuple[int, ...], seen: Survey, like: Classes | None = None) -> Choice:
     """Return the models worth trying for symbols of a tensor's shape, with classes of about ``like`` where they fit."""
     lines = widths(values.size, shape)
     options = _options(values, _classes(values, seen, lines[1], like), lines[1]) if lines else [without_context(values)]
@@ -68,7 +69,7 @@ def widths(count: int, shape: tuple[int, ...]) -> tuple[int, bool] | None:
     return math.prod(sides[1:]), True
 
 
-def _classes(values: Values, seen: Survey, signed: bool, like: Classes | None) -> Classes:
+def _classes(values: Symbols, seen: Survey, signed: bool, like: Classes | None) -> Classes:
     """Return classes of ``like`` if none of their dead rows and columns came to life, else those that suit best."""
     if like is None or len(like.rows) != len(seen.rows) or len(like.cols) != len(seen.cols):
         return fitted(values, seen, fitting_loops(values.size), signed)
@@ -78,7 +79,7 @@ def _classes(values: Values, seen: Survey, signed: bool, like: Classes | None) -
     return replace(like, rows=rows, cols=cols)
 
 
-def _options(values: Values, classes: Classes, signed: bool) -> list[tuple[Model, float]]:
+def _options(values: Symbols, classes: Classes, signed: bool) -> list[tuple[Model, float]]:
     """Return the model without any context, and the one with what of it pays, with about their bits."""
     counting = Counting(values, classes)
     tally = counting.tally(_UNSHIFTED)
@@ -95,7 +96,7 @@ def _options(values: Values, classes: Classes, signed: bool) -> list[tuple[Model
     return [*found, _fitted(classes, tally, moved)]
 
 
-def without_context(values: Values) -> tuple[Model, float]:
+def without_context(values: Symbols) -> tuple[Model, float]:
     """Return the model of one table for all symbols, and about its bits."""
     classes = plain(values.size, plain_width(values.size))
     return _fitted(classes, Counting(values, classes).tally(_UNSHIFTED))

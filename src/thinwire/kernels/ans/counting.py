@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thinwire.kernels.ans.alphabet import DIRECT, LOOKUP, alphabet
+from thinwire.kernels.ans.alphabet import DIRECT, LOOKUP, Symbols, Values, alphabet
 from thinwire.kernels.ans.contexts import CLASSES, DEAD, KEYS, PHASE_SHIFT, SIGN_BIT, Grid
 from thinwire.kernels.ans.tables import BINS, Ints
 
@@ -63,7 +63,7 @@ class Survey:
     found: int
 
 
-def survey(values: NDArray[np.int32], width: int) -> Survey:
+def survey(values: Symbols, width: int) -> Survey:
     """Return what one look at symbols (at least one), as rows of a width, tells."""
     square, _ = _square(values, values.size, width)
     clipped = np.minimum(np.abs(square), CLIP)
@@ -71,7 +71,7 @@ def survey(values: NDArray[np.int32], width: int) -> Survey:
     return Survey(clipped.sum(1), clipped.sum(0), *extremes, int(np.count_nonzero(values)))
 
 
-def peaks(values: NDArray[np.int32], kinds: Ints, width: int, first: int, extremes: NDArray[np.int32]) -> None:
+def peaks(values: Symbols, kinds: Ints, width: int, first: int, extremes: Values) -> None:
     """Lower ``extremes[kind, 0]`` and raise ``extremes[kind, 1]`` to those of some columns of all rows of a kind.
 
     ``extremes`` is (kinds, 2, columns), the columns those from ``first`` on; ``values`` are rows of ``width``, whose
@@ -84,7 +84,7 @@ def peaks(values: NDArray[np.int32], kinds: Ints, width: int, first: int, extrem
         np.maximum(high, some, out=high)
 
 
-def tally(values: NDArray[np.int32], grid: Grid, shifts: Ints, picked: Ints) -> Tally:
+def tally(values: Symbols, grid: Grid, shifts: Ints, picked: Ints) -> Tally:
     """Count the ``picked`` rows of a grid; dead rows and columns are left out.
 
     Sums of classes are shifted by that of their sum of phases: ``shifts`` (PHASE_SUMS) of -2 to 2.
@@ -110,7 +110,7 @@ def tally(values: NDArray[np.int32], grid: Grid, shifts: Ints, picked: Ints) -> 
     )
 
 
-def refine(values: NDArray[np.int32], count: int, ask: Question) -> tuple[NDArray[np.uint8], Costs]:
+def refine(values: Symbols, count: int, ask: Question) -> tuple[NDArray[np.uint8], Costs]:
     """Return the cheapest class of every row, and what each would cost every column after that (width, CLASSES)."""
     square, _ = _square(values, count, len(ask.other))
     top = len(ask.costs) // 2
@@ -127,7 +127,7 @@ def _tokens(magnitudes: Ints) -> Ints:
     return np.where(magnitudes < LOOKUP, FINEST.tokens[np.minimum(magnitudes, LOOKUP - 1)], rare).astype(np.int64)
 
 
-def _square(values: NDArray[np.int32], count: int, width: int) -> tuple[Ints, NDArray[np.bool_]]:
+def _square(values: Symbols, count: int, width: int) -> tuple[Ints, NDArray[np.bool_]]:
     """Return the values as rows of the width, filled up with zeros, and which of them are there."""
     missing = -count % width
     filled = np.concatenate([values.astype(np.int64), np.zeros(missing, np.int64)]).reshape(-1, width)

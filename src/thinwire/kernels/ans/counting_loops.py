@@ -9,6 +9,7 @@ from thinwire.kernels.ans.alphabet import LOOKUP
 from thinwire.kernels.ans.contexts import CLASSES, DEAD, KEYS, PHASE_SHIFT, SIGN_BIT
 from thinwire.kernels.ans.counting import CLIP, FEW, SUMS
 from thinwire.kernels.ans.tables import BINS
+from thinwire.kernels.ans.tokens import token_above
 
 _jit = numba.njit(cache=True, nogil=True, boundscheck=False)
 _U = np.uint64
@@ -46,9 +47,10 @@ def peaks(values, kinds, width, first, extremes):  # type: ignore[no-untyped-def
 
 
 @_jit
-def tally(values, coded, base, tokens, shifts, picked, magnitudes, signs, joint):  # type: ignore[no-untyped-def]
+def tally(values, coded, tokens, shifts, picked, magnitudes, signs, joint):  # type: ignore[no-untyped-def]
     """Add counts of the ``picked`` rows to ``magnitudes``, ``signs`` and ``joint``."""
     rows, cols, places, last, width, _ = coded
+    size = _U(magnitudes.shape[1])
     for row in picked:
         row_key = _U(rows[row])
         if row_key == _DEAD:
@@ -57,12 +59,7 @@ def tally(values, coded, base, tokens, shifts, picked, magnitudes, signs, joint)
             key = row_key + _U(cols[_U(i)])
             value = np.int64(values[_U(row * width + places[_U(i)])])
             magnitude = _U(abs(value))
-            if magnitude < _LOOKUP:
-                token = _U(tokens[magnitude])
-            else:
-                token = _U(base.size - 1)
-                while _U(base[token]) > magnitude:
-                    token -= _ONE
+            token = _U(tokens[magnitude]) if magnitude < _LOOKUP else token_above(magnitude, size)
             phases = (key & _KEY) >> _SHIFT
             classes = (key & _SUM) + _U(shifts[phases])
             magnitudes[classes, token] += 1

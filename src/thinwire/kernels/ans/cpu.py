@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thinwire.kernels.ans import counting_loops, loops
+from thinwire.kernels.ans.alphabet import Symbols, Values
 from thinwire.kernels.ans.contexts import CLASSES, Coder, Grid
 from thinwire.kernels.ans.counting import FEW, FINEST, PHASE_SUMS, SUMS, Costs, Question, Survey, Tally
 from thinwire.kernels.ans.reference import LOWEST, WORD, States, Words
 from thinwire.kernels.ans.tables import BINS, Ints
 
 
-def encode(values: NDArray[np.int32], grid: Grid, coder: Coder, lanes: int) -> tuple[States, Words]:
+def encode(values: Symbols, grid: Grid, coder: Coder, lanes: int) -> tuple[States, Words]:
     """Equal ``reference.encode``."""
     most_words = 1 + (int(coder.extra.max()) + WORD - 1) // WORD
     words, states = np.empty(grid.most * most_words + 1, np.uint16), np.full(lanes, LOWEST, np.uint64)
@@ -25,7 +26,7 @@ def encode(values: NDArray[np.int32], grid: Grid, coder: Coder, lanes: int) -> t
     return states, words[first:]
 
 
-def decode(states: States, words: Words, grid: Grid, coder: Coder) -> tuple[NDArray[np.int32], States, int, bool]:
+def decode(states: States, words: Words, grid: Grid, coder: Coder) -> tuple[Values, States, int, bool]:
     """Equal ``reference.decode``."""
     out, lanes = np.zeros(grid.count, np.int32), states.copy()
     quick, padded = coder.decoding, np.append(words, np.uint16(0))
@@ -34,26 +35,26 @@ def decode(states: States, words: Words, grid: Grid, coder: Coder) -> tuple[NDAr
     return out, lanes, used, overflow
 
 
-def survey(values: NDArray[np.int32], width: int) -> Survey:
+def survey(values: Symbols, width: int) -> Survey:
     """Equal ``counting.survey``."""
     rows, cols = np.zeros(-(-values.size // width), np.int64), np.zeros(width, np.int64)
     return Survey(rows, cols, *counting_loops.survey(values, width, rows, cols))
 
 
-def peaks(values: NDArray[np.int32], kinds: Ints, width: int, first: int, extremes: NDArray[np.int32]) -> None:
+def peaks(values: Symbols, kinds: Ints, width: int, first: int, extremes: Values) -> None:
     """Equal ``counting.peaks``."""
     counting_loops.peaks(values, kinds, width, first, extremes)
 
 
-def tally(values: NDArray[np.int32], grid: Grid, shifts: Ints, picked: Ints) -> Tally:
+def tally(values: Symbols, grid: Grid, shifts: Ints, picked: Ints) -> Tally:
     """Equal ``counting.tally``."""
     shapes = (SUMS, len(FINEST.base)), (PHASE_SUMS, BINS, 2), (PHASE_SUMS, SUMS, FEW)
     magnitudes, signs, joint = (np.zeros(shape, np.int64) for shape in shapes)
-    counting_loops.tally(values, _coded(grid), FINEST.base, FINEST.tokens, shifts, picked, magnitudes, signs, joint)
+    counting_loops.tally(values, _coded(grid), FINEST.tokens, shifts, picked, magnitudes, signs, joint)
     return Tally(magnitudes, signs, joint)
 
 
-def refine(values: NDArray[np.int32], count: int, ask: Question) -> tuple[NDArray[np.uint8], Costs]:
+def refine(values: Symbols, count: int, ask: Question) -> tuple[NDArray[np.uint8], Costs]:
     """Equal ``counting.refine``."""
     own, out = ask.own.copy(), np.zeros((len(ask.other), CLASSES), np.int32)
     costs, top = ask.costs.reshape(-1, CLASSES), len(ask.costs) // 2

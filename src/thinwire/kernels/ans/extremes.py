@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
 
+from thinwire.kernels.ans.alphabet import Symbols
 from thinwire.kernels.ans.contexts import DEAD, KEYS, PHASE_SHIFT, SIGN_BIT, Grid
 from thinwire.kernels.ans.counting import FINEST, SUMS, Tally
 from thinwire.kernels.ans.tables import Ints
@@ -37,7 +37,7 @@ class Extremes:
         tally.signs[some, :, 0] = np.maximum(tally.signs[some, :, 0], 1)
 
 
-def extremes(values: NDArray[np.int32], grid: Grid, loops: ModuleType) -> Extremes:
+def extremes(values: Symbols, grid: Grid, loops: ModuleType) -> Extremes:
     """Return the extremes of the symbols of a grid; ``loops`` has ``peaks``."""
     (rows, row_kind), (cols, col_kind) = (np.unique(x, return_inverse=True) for x in (grid.rows, grid.cols))
     low, high = np.zeros((2, len(rows), len(cols)), np.int64)

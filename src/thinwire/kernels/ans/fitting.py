@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from thinwire.kernels.ans import magnitudes, phases
+from thinwire.kernels.ans.alphabet import Symbols
 from thinwire.kernels.ans.classes import Classes
 from thinwire.kernels.ans.counting import Survey
 from thinwire.kernels.ans.sample import LARGE, Sample, sample
@@ -18,7 +18,7 @@ _LARGE = 1 << 20
 _ALIKE = 0.98
 
 
-def fitted(values: NDArray[np.int32], seen: Survey, loops: ModuleType, signed: bool) -> Classes:
+def fitted(values: Symbols, seen: Survey, loops: ModuleType, signed: bool) -> Classes:
     """Return the classes of the rows and columns of a survey; ``loops`` has ``tally`` and ``refine``.
 
     Phases are all 1 unless ``signed``.

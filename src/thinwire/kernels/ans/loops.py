@@ -13,6 +13,7 @@ from thinwire.kernels.ans.contexts import DEAD, KEYS, SIGN_BIT
 from thinwire.kernels.ans.lookups import DIVIDE, LATER
 from thinwire.kernels.ans.reference import LOWEST, WORD
 from thinwire.kernels.ans.tables import BITS, TOTAL
+from thinwire.kernels.ans.tokens import token_above
 
 # Frequencies are at least 1, so that no division needs a test for zero.
 _jit = numba.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
@@ -66,12 +67,7 @@ def _rare(value, key, tables, x, words, at):  # type: ignore[no-untyped-def]
     table_of, starts, base, tokens, extra = tables
     flipped = -value if key >> _SIGN else value
     magnitude = _U(abs(value))
-    if magnitude < _LOOKUP:
-        token = _U(tokens[magnitude])
-    else:
-        token = _U(base.size - 1)
-        while _U(base[token]) > magnitude:
-            token -= _ONE
+    token = _U(tokens[magnitude]) if magnitude < _LOOKUP else token_above(magnitude, _U(base.size))
     raw = magnitude - _U(base[token])
     signed = token + token - _U(flipped < 0)
     more = _U(extra[signed])

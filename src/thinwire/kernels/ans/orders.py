@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from thinwire.errors import WireError
-from thinwire.kernels.ans.blocks import Values
+from thinwire.kernels.ans.alphabet import Symbols, Values
 from thinwire.kernels.ans.choice import Choice, choose, surveyed
 from thinwire.kernels.ans.classes import Classes
 from thinwire.kernels.ans.counting import Survey
 from thinwire.kernels.ans.fit import LEVEL_BITS, entropies
+from thinwire.kernels.ans.joining import joined
 from thinwire.kernels.ans.tables import BINS, Ints
 
 PLAIN, SWAPPED, FOLDED = b"\2", b"\3", b"\4"
@@ -20,9 +25,10 @@ _SIDE = 128
 _SHARE = 0.003
 
 Shape = tuple[int, ...]
+_Kind = TypeVar("_Kind", bound=np.signedinteger[Any])
 
 
-def best(values: Values, shape: Shape, like: Classes | None = None) -> tuple[bytes, Values, Choice]:
+def best(values: Symbols, shape: Shape, like: Classes | None = None) -> tuple[bytes, Symbols, Choice]:
     """Return the order of symbols that are not all zero which is expected to take the fewest bits.
 
     ``like`` are classes to start from of the symbols as they lie.
@@ -33,7 +39,7 @@ def best(values: Values, shape: Shape, like: Classes | None = None) -> tuple[byt
         swapped = _swapped(values, shape)
         found.append((SWAPPED, swapped, _chosen(swapped, (shape[1], shape[0], *shape[2:]))))
     if _lopsided(values, seen):
-        folded = (values << 1) ^ (values >> 31)
+        folded = (values << 1) ^ (values >> 15)
         found.append((FOLDED, folded, _chosen(folded, shape)))
     return min(found, key=lambda order: order[2].bits)
 
@@ -44,27 +50,30 @@ def check(mode: bytes, shape: Shape) -> None:
         raise WireError(f"ans: a stream of mode {mode.hex() or 'none'} for a tensor of {len(shape)} dimensions")
 
 
-def undone(mode: bytes, values: Values, shape: Shape) -> Values:
-    """Return the symbols as they lie in a tensor of the shape."""
+def undone(mode: bytes, pieces: Iterator[Values], shape: Shape) -> Iterator[Values]:
+    """Yield the symbols as they lie in a tensor of the shape, from the pieces of what was coded."""
     if mode == SWAPPED:
-        return _swapped(values, (shape[1], shape[0], *shape[2:]))
-    if mode == FOLDED:
-        if int(values.min()) < 0:
-            raise WireError("ans: a folded symbol is negative")
-        return (values >> 1) ^ -(values & 1)
-    return values
+        yield _swapped(joined(pieces, math.prod(shape)), (shape[1], shape[0], *shape[2:]))
+    else:
+        yield from map(_unfolded, pieces) if mode == FOLDED else pieces
 
 
-def _swapped(values: Values, shape: Shape) -> Values:
+def _unfolded(values: Values) -> Values:
+    if int(values.min()) < 0:
+        raise WireError("ans: a folded symbol is negative")
+    return (values >> 1) ^ -(values & 1)
+
+
+def _swapped(values: NDArray[_Kind], shape: Shape) -> NDArray[_Kind]:
     """Return the symbols of a tensor of this shape with its first two dimensions swapped."""
     return np.ascontiguousarray(values.reshape(shape).swapaxes(0, 1)).reshape(-1)
 
 
-def _chosen(values: Values, shape: Shape) -> Choice:
+def _chosen(values: Symbols, shape: Shape) -> Choice:
     return choose(values, shape, surveyed(values, shape))
 
 
-def _lopsided(values: Values, seen: Survey) -> bool:
+def _lopsided(values: Symbols, seen: Survey) -> bool:
     """Return if positive and negative symbols are so unlike that they deserve tokens apart. A sample tells."""
     if seen.low < -_SIDE or seen.high >= _SIDE or seen.low >= 0 or seen.high <= 0:
         return False

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from thinwire.kernels.ans.alphabet import Symbols, Values
 from thinwire.kernels.ans.contexts import DEAD, KEYS, SIGN_BIT, Coder, Grid
 from thinwire.kernels.ans.tables import BITS, TOTAL
 
@@ -24,7 +25,7 @@ Words = NDArray[np.uint16]
 States = NDArray[np.uint64]
 
 
-def encode(values: NDArray[np.int32], grid: Grid, coder: Coder, lanes: int) -> tuple[States, Words]:
+def encode(values: Symbols, grid: Grid, coder: Coder, lanes: int) -> tuple[States, Words]:
     """Return the states to start decoding from and the words, in the order of decoding."""
     coded = [_steps(int(values[place]), key, coder) for place, key in _order(grid)]
     states, words = [LOWEST] * lanes, []
@@ -38,7 +39,7 @@ def encode(values: NDArray[np.int32], grid: Grid, coder: Coder, lanes: int) -> t
     return np.array(states, np.uint64), np.array(words[::-1], np.uint16)
 
 
-def decode(states: States, words: Words, grid: Grid, coder: Coder) -> tuple[NDArray[np.int32], States, int, bool]:
+def decode(states: States, words: Words, grid: Grid, coder: Coder) -> tuple[Values, States, int, bool]:
     """Return the values, the states at the end, how many words were read (0 behind the end), and if a value overflowed.
 
     States are ``2**16`` or more.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
 
+from thinwire.kernels.ans.alphabet import Symbols
 from thinwire.kernels.ans.counting import PHASE_SUMS, Costs, Survey
 from thinwire.kernels.ans.tables import Ints
 
@@ -33,7 +33,7 @@ class Sample:
     Tables are fitted to every ``tallied``-th row. ``loops`` has ``tally`` and ``refine``.
     """
 
-    values: NDArray[np.int32]
+    values: Symbols
     loops: ModuleType
     width: int
     across: int
@@ -46,7 +46,7 @@ class Sample:
         return np.arange(0, -(-self.values.size // self.width), self.tallied)
 
 
-def sample(values: NDArray[np.int32], seen: Survey, loops: ModuleType) -> Sample:
+def sample(values: Symbols, seen: Survey, loops: ModuleType) -> Sample:
     """Return the sample that tells the classes of the rows and columns that a survey is of."""
     density = seen.found / values.size
     sides = len(seen.rows), len(seen.cols)

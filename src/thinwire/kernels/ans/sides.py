@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from thinwire.errors import WireError
 from thinwire.kernels.ans import blocks, fit
-from thinwire.kernels.ans.bits import Reader, Writer
+from thinwire.kernels.ans.bits import Bytes, Reader, Writer
 from thinwire.kernels.ans.classes import Classes
 from thinwire.kernels.ans.contexts import CLASSES, NO_PHASE, PHASE_SHIFT, PHASES, Grid
 from thinwire.kernels.ans.head import read_walks, write_walks
@@ -30,7 +30,7 @@ class Part:
     walks: Walks | None
     size_bytes: int
 
-    def values(self, data: bytes, sizes: tuple[int, int], most: int) -> tuple[Ints, Ints]:
+    def values(self, data: Bytes, sizes: tuple[int, int], most: int) -> tuple[Ints, Ints]:
         """Return the numbers of rows and of columns, 0 to ``most``; 1 for those that did not travel."""
         wanted = [size for size, flag in zip(sizes, self.flags, strict=True) if flag]
         if self.walks is None:
@@ -60,7 +60,7 @@ def any_sent(parts: tuple[Part, Part]) -> bool:
     return any(part.walks is not None for part in parts)
 
 
-def classes(parts: tuple[Part, Part], data: tuple[bytes, bytes], rows: int, cols: int) -> Classes:
+def classes(parts: tuple[Part, Part], data: tuple[Bytes, Bytes], rows: int, cols: int) -> Classes:
     """Return the classes in two blocks."""
     magnitudes = parts[0].values(data[0], (rows, cols), CLASSES - 1)
     live = tuple(int(np.count_nonzero(x)) for x in magnitudes)

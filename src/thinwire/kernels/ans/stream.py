@@ -14,8 +14,8 @@ from thinwire.errors import WireError
 from thinwire.kernels import chunks
 from thinwire.kernels.ans import blocks, sides
 from thinwire.kernels.ans import head as heads
-from thinwire.kernels.ans.bits import Reader, Writer
-from thinwire.kernels.ans.blocks import Values
+from thinwire.kernels.ans.alphabet import Symbols, Values
+from thinwire.kernels.ans.bits import Bytes, Reader, Writer
 from thinwire.kernels.ans.classes import plain
 from thinwire.kernels.ans.contexts import Coder, Grid
 from thinwire.kernels.ans.models import Model, coder
@@ -29,8 +29,11 @@ _MOST_BYTES = 1 << 40
 _LEVEL = 1
 
 
-def write(values: Values, model: Model, try_chunks: bool) -> bytes:
-    """Return the stream of symbols that a model was built for; blocks may be chunks where those are worth a try."""
+def write(values: Symbols, model: Model, try_chunks: bool, mode: bytes = b"") -> bytearray:
+    """Return the stream of symbols that a model was built for, behind a mode.
+
+    Blocks may be chunks where those are worth a try.
+    """
     out = Writer()
     heads.write(out, model.tables)
     classes = sides.write(out, model.classes)
@@ -38,16 +41,21 @@ def write(values: Values, model: Model, try_chunks: bool) -> bytes:
     grid = (model.classes if classes else plain(values.size, plain_width(values.size))).grid(values.size)
     if classes:
         out.golomb(grid.width - 1, _WIDTH_ORDER)
-    pieces = [_block(part, piece, model.coder, try_chunks) for part, piece in _pieces(values, grid)]
-    for i, (piece, chunked) in enumerate(pieces):
+    data, at = bytearray(), 0
+    for part in _parts(grid):
+        block, chunked = _block(part, values[at : at + part.count], model.coder, try_chunks)
+        at += part.count
         out.bits(chunked, 1)
-        if i < len(pieces) - 1:
-            out.golomb(len(piece), _LENGTH_ORDER)
-    return b"".join([out.data(), classes, *(piece for piece, _ in pieces)])
+        if at < values.size:
+            out.golomb(len(block), _LENGTH_ORDER)
+        data += block
+    # Bytes that grow in place, and move a little to let the head in, are never there twice.
+    data[:0] = mode + out.data() + classes
+    return data
 
 
-def read(data: bytes, count: int) -> Values:
-    """Return the ``count`` symbols, at least one, of what ``write`` returned, or raise WireError."""
+def read(data: Bytes, count: int) -> Iterator[Values]:
+    """Yield blocks of the ``count`` symbols, at least one, of what ``write`` returned, or raise WireError."""
     taken = Reader(data)
     found = coder(heads.read(taken))
     parts = sides.read(taken)
@@ -56,13 +64,16 @@ def read(data: bytes, count: int) -> Values:
     before = (rows - 1) // _rows(width)
     marks = [(bool(taken.bits(1)), taken.golomb(_LENGTH_ORDER, _MOST_BYTES) if i < before else None)
              for i in range(before + 1)]  # fmt: skip
-    cuts = _Cuts(data, taken.whole_bytes())
+    cuts = _Cuts(memoryview(data), taken.whole_bytes())
     classes = sides.classes(parts, (cuts.next(parts[0].size_bytes), cuts.next(parts[1].size_bytes)), rows, width)
-    out = np.empty(count, np.int32)
-    for (part, into), (chunked, size_bytes) in zip(_pieces(out, classes.grid(count)), marks, strict=True):
+    for part, (chunked, size_bytes) in zip(_parts(classes.grid(count)), marks, strict=True):
         piece = cuts.next(size_bytes)
-        into[:] = chunks.decode(piece, part.count) if chunked else blocks.read(piece, part, found)
-    return out
+        yield chunks.decode(piece, part.count) if chunked else blocks.read(piece, part, found)
+
+
+def chunk(values: Symbols) -> bytes:
+    """Return the symbols as one chunk."""
+    return chunks.encode(values.astype(np.int32, copy=False), _LEVEL)
 
 
 def plain_width(count: int) -> int:
@@ -73,10 +84,10 @@ def plain_width(count: int) -> int:
 class _Cuts:
     """Cuts bytes off one after the other."""
 
-    def __init__(self, data: bytes, at: int) -> None:
+    def __init__(self, data: memoryview, at: int) -> None:
         self._data, self._at = data, at
 
-    def next(self, size_bytes: int | None) -> bytes:
+    def next(self, size_bytes: int | None) -> memoryview:
         """Return the next so many bytes, or all that are left."""
         end = len(self._data) if size_bytes is None else self._at + size_bytes
         if end > len(self._data):
@@ -90,28 +101,26 @@ def _rows(width: int) -> int:
     return max(1, _BLOCK // width)
 
 
-def _pieces(values: Values, grid: Grid) -> Iterator[tuple[Grid, Values]]:
-    """Yield blocks of whole rows."""
-    step = _rows(grid.width)
-    for first in range(0, len(grid.rows), step):
-        part = grid.slice(first, min(first + step, len(grid.rows)))
-        yield part, values[first * grid.width : first * grid.width + part.count]
+def _parts(grid: Grid) -> list[Grid]:
+    """Return blocks of whole rows."""
+    step, rows = _rows(grid.width), len(grid.rows)
+    return [grid.slice(first, min(first + step, rows)) for first in range(0, rows, step)]
 
 
-def _block(grid: Grid, values: Values, found: Coder, try_chunks: bool) -> tuple[bytes, bool]:
+def _block(grid: Grid, values: Symbols, found: Coder, try_chunks: bool) -> tuple[bytes, bool]:
     """Return a block, and if it is a chunk: that wins where symbols repeat in ways that no model here sees."""
     block = blocks.write(values, grid, found)
     if not (try_chunks and _may_win(grid, values, found)):
         return block, False
-    other = chunks.encode(values, _LEVEL)
+    other = chunk(values)
     return (other, True) if len(other) < len(block) else (block, False)
 
 
-def _may_win(grid: Grid, values: Values, found: Coder) -> bool:
+def _may_win(grid: Grid, values: Symbols, found: Coder) -> bool:
     """Return if some rows are smaller as a chunk, or there are too few to tell."""
     rows = max(1, (_SAMPLE if grid.count < _BLOCK // 2 else _SAMPLE // 4) // grid.width)
     if rows >= len(grid.rows):
         return True
     sample = grid.slice(0, rows)
     some = values[: sample.count]
-    return len(chunks.encode(some, _LEVEL)) < len(blocks.write(some, sample, found))
+    return len(chunk(some)) < len(blocks.write(some, sample, found))

@@ -10,7 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from thinwire.kernels.ans.blocks import Values, fitting_loops
+from thinwire.kernels.ans.alphabet import Symbols
+from thinwire.kernels.ans.blocks import fitting_loops
 from thinwire.kernels.ans.classes import Classes
 from thinwire.kernels.ans.contexts import by_sum
 from thinwire.kernels.ans.counting import Tally
@@ -27,7 +28,7 @@ _GOLDEN = 0.6180339887498949
 class Counting:
     """Counts symbols by the classes of their rows and columns."""
 
-    values: Values
+    values: Symbols
     classes: Classes
 
     def tally(self, moved: Ints) -> Tally:

@@ -48,17 +48,19 @@ def choose(values: NDArray[np.floating], shape: tuple[int, ...], inverse_step: f
     for _ in range(2 if sparse else 1):
         if not symbols.any():
             return _all_zero(values, inverse_step)
-        chosen = _chosen(values, ans.model(symbols, shape), inverse_step, trade)
-        symbols = chosen.symbols
+        chosen = _chosen(values, ans.model(symbols, shape), inverse_step, trade, symbols)
     assert chosen is not None
     return chosen
 
 
-def _chosen(values: NDArray[np.floating], model: ans.Model, inverse_step: float, trade: float) -> Chosen:
+def _chosen(
+    values: NDArray[np.floating], model: ans.Model, inverse_step: float, trade: float, symbols: NDArray[np.int32]
+) -> Chosen:
+    """Choose into ``symbols``: those that the model was fitted to are not needed any more."""
     from thinwire.kernels.rdo import loops
 
     grid, inverse = model.classes.grid(values.size), values.dtype.type(inverse_step)
-    symbols, sums = np.empty(values.size, np.int32), np.zeros(Sums.SIZE)
+    sums = np.zeros(Sums.SIZE)
     envelopes = cuts(ans.costs(model, MOST), trade)
     loops.choose(values, grid.rows, grid.cols, model.coder.table_of, envelopes, inverse, symbols, sums)
     offsets, squares = points(Sums(sums))

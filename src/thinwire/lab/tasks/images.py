@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -22,6 +23,8 @@ TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 PLAIN_OR_GZIPPED = ("", ".gz")
 SIDE = 28
 CLASSES = 10
+
+Pixels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,13 @@ class Source:
         Files that are not there are downloaded into `root`, or without it into the cache folder. Raises DataNotFound
         where `root` is no folder or the download fails, ValueError for files that are not what they should be.
         """
+        train, test = self.pixels(root)
+        return Data(train=self._standardised(*train), test=self._standardised(*test))
+
+    def pixels(self, root: Path | None = None) -> tuple[Pixels, Pixels]:
+        """Return what the files hold, images uint8 [rows, 28, 28] and labels uint8 [rows], to train and to test on."""
         files = self._files(root)
-        return Data(train=self._rows(*files[:2]), test=self._rows(*files[2:]))
+        return _read(*files[:2]), _read(*files[2:])
 
     def _files(self, root: Path | None) -> list[Path]:
         if root and not root.is_dir():
@@ -53,15 +61,19 @@ class Source:
         download(self.base_url, self.md5_of, home / self.folders[0])
         return [home / self.folders[0] / name for name in self.md5_of]
 
-    def _rows(self, image_file: Path, label_file: Path) -> tuple[Tensor, Tensor]:
-        images, labels = read_idx(image_file, rank=3), read_idx(label_file, rank=1)
-        if len(images) == 0 or images.shape != (len(labels), SIDE, SIDE) or labels.max() >= CLASSES:
-            raise ValueError(
-                f"{image_file} and {label_file.name}: expected as many {SIDE}x{SIDE} images as labels, and labels "
-                f"under {CLASSES}; got {images.shape}, {labels.shape} and labels up to {labels.max(initial=0)}"
-            )
+    def _standardised(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         pixels = torch.tensor(images, dtype=torch.float32).div_(255).sub_(self.mean).div_(self.deviation)
         return pixels.unsqueeze(1), torch.from_numpy(labels.astype(np.int64))
+
+
+def _read(image_file: Path, label_file: Path) -> Pixels:
+    images, labels = read_idx(image_file, rank=3), read_idx(label_file, rank=1)
+    if len(images) == 0 or images.shape != (len(labels), SIDE, SIDE) or labels.max() >= CLASSES:
+        raise ValueError(
+            f"{image_file} and {label_file.name}: expected as many {SIDE}x{SIDE} images as labels, and labels "
+            f"under {CLASSES}; got {images.shape}, {labels.shape} and labels up to {labels.max(initial=0)}"
+        )
+    return images, labels
 
 
 def cnn() -> nn.Module:

@@ -1,14 +1,13 @@
-"""Run by test_checkpoint_memory.py in a process of its own: print the peak bytes of packing and unpacking, as JSON."""
+"""Run by checkpoint/test_checkpoint_memory.py in a process of its own: print the peaks of pack and unpack, as JSON."""
 
 from __future__ import annotations
 
-import ctypes
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from peak_memory import peak_bytes
 
 import thinwire as tw
 from thinwire.checkpoint import Bounded, Budget, Lossless, WithCodec, pack, unpack
@@ -52,21 +51,6 @@ def peaks(old: Path, new: Path, goal: Goal, based: bool) -> tuple[int, int]:
     assert back.stat().st_size == new.stat().st_size
     back.unlink()
     return found
-
-
-def peak_bytes(action: Callable[[], object]) -> int:
-    # Freed memory that the allocator keeps would hide the next peak.
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = most_resident_bytes()
-    action()
-    return most_resident_bytes() - before
-
-
-def most_resident_bytes() -> int:
-    """Peak, with mapped files."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

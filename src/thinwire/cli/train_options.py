@@ -1,0 +1,83 @@
+"""The options of `train`: they have the names of TrainConfig's fields."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+OF_KIND = "default: the model's kind decides"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    _add_compression(parser.add_argument_group("compression"))
+    _add_run(parser.add_argument_group("the run"))
+    _add_optimization(parser.add_argument_group("optimization"))
+    _add_records(parser.add_argument_group("records"))
+
+
+def _add_compression(group: argparse._ArgumentGroup) -> None:
+    text = (
+        "a method's name, a codec or a compressor (`thinwire list`); none: dense; torch-fp16, torch-powersgd: torch's "
+        "own hooks; default: hggtopk"
+    )
+    group.add_argument("--compressor", default="hggtopk", metavar="TEXT", help=text)
+    density = "share of the elements that is sent, for a method's name that has one; default: the method's own"
+    group.add_argument("--density", type=float, metavar="SHARE", help=density)
+    pipeline = "encode and send in threads of their own while backward goes on; default: within backward"
+    group.add_argument("--use-pipeline", action="store_true", help=pipeline)
+
+
+def _add_run(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--model", default="small-cnn", metavar="NAME", help="`thinwire list models`; default: small-cnn"
+    )
+    dataset = "`thinwire list datasets`, or a text file (.txt); default: digits"
+    group.add_argument("--dataset", default="digits", metavar="NAME", help=dataset)
+    data = "folder with the data set's files; default: $THINWIRE_DATA (digits needs none)"
+    group.add_argument("--data", type=Path, metavar="FOLDER", help=data)
+    rows = "train on the first N rows only, to be quick; default: all"
+    group.add_argument("--limit-rows", type=int, metavar="N", help=rows)
+    group.add_argument(
+        "--context", type=int, metavar="N", help="tokens of a text's window; default: the data set's own"
+    )
+    group.add_argument("--augment", action="store_true", help="crop and mirror images at random; default: as they are")
+    group.add_argument("--epochs", type=int, default=10, metavar="N", help="times that all rows are seen; default: 10")
+    group.add_argument("--steps", type=int, metavar="N", help="end after N steps; default: after the epochs")
+    group.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="rows a step of each worker; default: 32"
+    )
+    group.add_argument("--gpus", type=int, metavar="N", help="GPUs to use, 0 for none; default: all that are there")
+    workers = "processes where no GPU is used; default: 2"
+    group.add_argument("--workers", type=int, default=2, metavar="N", help=workers)
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights, order and codecs; default: 0")
+
+
+def _add_optimization(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--optimizer", metavar="NAME", help=f"sgd or adamw; {OF_KIND} (images: sgd, text: adamw)")
+    group.add_argument("--lr", type=float, metavar="RATE", help=f"the full learning rate; {OF_KIND} (0.05, 0.001)")
+    momentum = f"of sgd, or adamw's first beta; {OF_KIND} (0.9)"
+    group.add_argument("--momentum", type=float, metavar="M", help=momentum)
+    group.add_argument("--weight-decay", type=float, metavar="W", help=f"{OF_KIND} (0.0005, 0.01)")
+    clip = "clip the gradient's L2 norm, where compressed each worker's and tensor by tensor; default: not clipped"
+    group.add_argument("--clip-norm", type=float, metavar="NORM", help=clip)
+    schedule = "of the learning rate: cosine, step (a tenth at 1/2 and 3/4) or constant; default: cosine"
+    group.add_argument("--schedule", default="cosine", metavar="NAME", help=schedule)
+    warmup = "epochs, or parts of one, of a linear warm-up of the learning rate; default: 0"
+    group.add_argument("--warmup", type=float, default=0.0, metavar="EPOCHS", help=warmup)
+    group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe; default: float32")
+
+
+def _add_records(group: argparse._ArgumentGroup) -> None:
+    out = "folder for train.json and checkpoints; default: runs/train/MODEL-DATASET-COMPRESSOR-seedN"
+    group.add_argument("--out", type=Path, metavar="FOLDER", help=out)
+    resume = "go on from the newest checkpoint of --out, from the start where there is none; default: start a new run"
+    group.add_argument("--resume", action="store_true", help=resume)
+    fresh = "delete the run that --out holds and start again; default: leave it alone"
+    group.add_argument("--fresh", action="store_true", help=fresh)
+    every = "a checkpoint every N steps, besides those after every epoch; default: none"
+    group.add_argument("--checkpoint-steps", type=int, metavar="N", help=every)
+    group.add_argument(
+        "--tensorboard", action="store_true", help="also write TensorBoard's files; default: not written"
+    )
+    group.add_argument("--quiet", action="store_true", help="no progress, the end alone; default: a bar on a terminal")

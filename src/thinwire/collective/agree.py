@@ -1,0 +1,108 @@
+"""What ranks tell each other before they exchange anything: that all is well, the plan, and how much comes.
+
+A rank that cannot go on says so here, so that all ranks raise the same error instead of waiting for it; and ranks that
+planned differently find out before one reads the other's bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from thinwire.collective.link import TorchLink
+from thinwire.errors import NonFiniteError, PeerError, PlanMismatch, WireError
+
+KINDS = ("failed", "nothing", "sum", "gather", "all-to-all")
+_KNOWN: dict[str, type[Exception]] = {cls.__name__: cls for cls in (NonFiniteError, WireError, PlanMismatch)}
+_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a rank is about to do, line by line: each under the name of the tensor (or setting) that it is for."""
+
+    lines: Mapping[str, str]
+
+    @cached_property
+    def digest(self) -> int:
+        """Return a number that other plans do not have."""
+        hashed = hashlib.blake2b(self.text.encode(), digest_size=8)
+        return int.from_bytes(hashed.digest(), "little", signed=True)
+
+    @property
+    def text(self) -> str:
+        """Return all lines as one text."""
+        return "\n".join(f"{name}\t{line}" for name, line in self.lines.items())
+
+
+def agree(link: TorchLink, plan: Plan, kind: str, sizes: Sequence[int]) -> list[int]:
+    """State the next exchange and how many bytes go to each rank; return how many bytes each rank has for this one.
+
+    Raises, on all ranks alike: what a rank refused with (see ``refuse``); PlanMismatch where plans differ.
+    """
+    rows = _told(link, [KINDS.index(kind), plan.digest, *sizes])
+    if any(row[0] == KINDS.index("failed") for row in rows):
+        raise _failure(link, rows, "")
+    if any(row[:2] != rows[0][:2] for row in rows):
+        raise _mismatch(link, plan, [KINDS[row[0]] for row in rows])
+    return [row[2 + link.rank] for row in rows]
+
+
+def refuse(link: TorchLink, plan: Plan, error: Exception) -> Exception:
+    """Tell all ranks, in place of the next ``agree``, that this one cannot go on; return the error they all raise."""
+    if link.world == 1:
+        return error
+    text = f"{type(error).__name__}\n{error}"
+    rows = _told(link, [KINDS.index("failed"), plan.digest, *[len(text.encode())] * link.world])
+    return _failure(link, rows, text)
+
+
+def _told(link: TorchLink, row: list[int]) -> list[list[int]]:
+    told = torch.tensor(row, dtype=torch.int64).view(torch.uint8)
+    return [
+        x.clone().view(torch.int64).tolist() for x in link.swap("terms", [told] * link.world, [len(told)] * link.world)
+    ]
+
+
+def _failure(link: TorchLink, rows: list[list[int]], text: str) -> Exception:
+    """Return the error of the first rank that failed, naming it; further ranks' texts follow."""
+    failed = [rank for rank, row in enumerate(rows) if row[0] == KINDS.index("failed")]
+    texts = _texts(link, text, [rows[rank][2] if rank in failed else 0 for rank in range(link.world)])
+    names, _, told = zip(*(texts[rank].partition("\n") for rank in failed), strict=True)
+    sentence = "; ".join(f"rank {rank}: {words}" for rank, words in zip(failed, told, strict=True))
+    if names[0] in _KNOWN:
+        return _KNOWN[names[0]](sentence)
+    return PeerError(f"{names[0]}: {sentence}")
+
+
+def _mismatch(link: TorchLink, plan: Plan, kinds: list[str]) -> PlanMismatch:
+    """Return an error that names the first line that is not the same on all ranks."""
+    sizes = [row[0] for row in _told(link, [len(plan.text.encode())])]
+    plans = [dict(line.split("\t", 1) for line in text.split("\n")) for text in _texts(link, plan.text, sizes)]
+    for name in dict.fromkeys(name for lines in plans for name in lines):
+        given = [lines.get(name, "nothing") for lines in plans]
+        if len(set(given)) > 1:
+            return PlanMismatch(f"{name} differs between ranks: {_by_rank(given)}")
+    return PlanMismatch(f"ranks are at different exchanges: {_by_rank(kinds)}")
+
+
+def _by_rank(given: Sequence[str]) -> str:
+    """Return who has what: ranks that have the same are named together."""
+    groups: dict[str, list[str]] = {}
+    for rank, value in enumerate(given):
+        groups.setdefault(value, []).append(str(rank))
+    return "; ".join(f"rank {', '.join(ranks)}: {value[:_SHOWN]}" for value, ranks in groups.items())
+
+
+def _texts(link: TorchLink, text: str, sizes: Sequence[int]) -> list[str]:
+    raw = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8) if text else torch.empty(0, dtype=torch.uint8)
+    return [_read(x) for x in link.swap("terms", [raw] * link.world, sizes)]
+
+
+def _read(raw: Tensor) -> str:
+    return raw.numpy().tobytes().decode(errors="replace")

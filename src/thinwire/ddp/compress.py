@@ -1,0 +1,65 @@
+"""One line for an ordinary DistributedDataParallel model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from thinwire.codec import Codec, Spec
+from thinwire.collective import TorchLink
+from thinwire.compressor import Compressor
+from thinwire.ddp.compression import GradientCompression
+from thinwire.ddp.lanes import Lanes
+from thinwire.ddp.method import check, resolved
+from thinwire.policy import Policy
+
+
+def compress_gradients(
+    model: DistributedDataParallel,
+    method: str | Codec | Policy | Compressor,
+    density: float | None = None,
+    *,
+    use_pipeline: bool = True,
+    lanes: int = 2,
+    scaler: torch.amp.GradScaler | None = None,
+    nonfinite: Literal["raise", "pass"] | None = None,
+    seed: int = 0,
+) -> GradientCompression:
+    """Compress what the ranks of ``model`` send each other in ``backward``; call it on all ranks, once a model.
+
+    ``method``: a name of ``thinwire.zoo`` (with ``density``, if it has one), a description such as ``"TopK(0.01)"``, a
+    codec, a policy that looks at shapes and the step only, or a compressor. What ``method`` does not say is as usual:
+    error feedback, and tensors of one dimension or under 1,024 elements uncompressed.
+
+    With ``use_pipeline``, buckets are encoded and sent in ``lanes`` threads while backward makes the next; without,
+    within backward. ``scaler``: the GradScaler of the loss, whose scale is taken out before encoding. ``nonfinite``:
+    what becomes of a gradient that holds NaN or infinity on some rank: ``raise`` NonFiniteError on all; ``pass``, the
+    default with a scaler, which then skips the step: all get NaN, and no residual changes. ``seed`` (0 to 2**32 - 1)
+    drives every random choice; the same on all ranks.
+
+    Bytes travel over gloo, in groups made here, with the time-out of the model's own: the model may be on CUDA devices
+    and its own group NCCL, but its gradients go through the CPU's memory. Raises ValueError on what cannot be.
+    """
+    if lanes < 1:
+        raise ValueError(f"lanes is {lanes!r}, expected an integer from 1")
+    made = resolved(method, density)
+    parameters = {name: x for name, x in model.module.named_parameters() if x.requires_grad}
+    check(made, {name: Spec.of(x) for name, x in parameters.items()})
+    links = [TorchLink.beside(model.process_group) for _ in range(lanes if use_pipeline else 1)]
+    compression = GradientCompression(
+        parameters,
+        made,
+        Lanes(links, threads=use_pipeline),
+        scaler.get_scale if scaler is not None else _unscaled,
+        nonfinite or ("raise" if scaler is None else "pass"),
+        seed,
+        use_pipeline,
+    )
+    model.register_comm_hook(compression, GradientCompression.hook)
+    return compression
+
+
+def _unscaled() -> float:
+    return 1.0

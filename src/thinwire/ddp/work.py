@@ -1,0 +1,46 @@
+"""What a lane does with a bucket, and what it hands back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from thinwire.collective import TorchLink
+from thinwire.ddp.bucket import Outcome
+from thinwire.ddp.staged import Staged
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a bucket; no outcome: a gradient of some rank was not finite, and that is to pass."""
+
+    outcome: Outcome | None
+    dense_bytes: int
+    encode_s: float
+    ended_s: float
+
+
+@torch.no_grad()
+def work(
+    staged: Staged,
+    average: Callable[[Mapping[str, Tensor], TorchLink], Outcome | None],
+    ready: torch.futures.Future[Tensor],
+    link: TorchLink,
+) -> Done:
+    """Average one bucket in place. DDP gets its future whatever happens, or its backward would never end."""
+    started, waited = time.perf_counter(), link.seconds
+    try:
+        gradients = staged.gradients()
+        dense_bytes = sum(x.numel() * x.dtype.itemsize for x in gradients.values())
+        outcome = average(gradients, link)
+        staged.write(outcome.means if outcome else None)
+    finally:
+        ready.set_result(staged.buffer)
+    ended = time.perf_counter()
+    # The means are in the bucket: a second copy of all gradients would stay until the step ends.
+    left = replace(outcome, means={}) if outcome else None
+    return Done(left, dense_bytes, ended - started - (link.seconds - waited), ended)

@@ -1,0 +1,66 @@
+"""What an exchange asks of whoever drives it, and what it returns. It does no I/O itself (sans I/O, as h11 is)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from thinwire.codec import Encoded, Spec, State
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of how many ranks this one is: ``rank`` counts from 0, ``world`` from 1."""
+
+    rank: int
+    world: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise ValueError(f"Place: rank is {self.rank} of {self.world}, expected 0 to world - 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """Add float tensors over all ranks. Reply: the sums, in the same order, shapes and dtypes."""
+
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """Give ``encoded`` to all ranks. Reply: what every rank gave, in rank order; rank r's is of ``specs[r]``."""
+
+    encoded: Encoded
+    specs: tuple[Spec, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class AllToAll:
+    """Give ``encoded[r]`` to rank r. Reply: what every rank had for this one, in rank order, all of ``spec``."""
+
+    encoded: tuple[Encoded, ...]
+    spec: Spec
+
+
+Request = Sum | Gather | AllToAll
+
+
+@dataclass(frozen=True, eq=False)
+class Average:
+    """What an exchange returns, in the working dtype of the tensor (float64 for float64, else float32).
+
+    ``mean`` has the same bits on all ranks. The mean over ranks of ``contributed`` is ``mean`` up to rounding, so that
+    ``target - contributed`` is what error feedback has to keep. ``history`` goes into the next call for this tensor.
+    """
+
+    mean: Tensor
+    contributed: Tensor
+    history: State
+
+
+Exchange = Generator[Request, list[Any], Average]
+"""The average of one tensor over ranks: yields requests, is sent their replies, returns an ``Average``."""

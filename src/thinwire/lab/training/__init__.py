@@ -1,0 +1,1 @@
+"""Distributed training of the lab's models: data, the trainer, checkpoints."""

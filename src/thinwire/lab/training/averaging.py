@@ -1,0 +1,67 @@
+"""What averages gradients during backward, and what that cost: one of three ways, read alike."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch.nn.parallel import DistributedDataParallel
+
+from thinwire.codec import State
+from thinwire.ddp import GradientCompression, compress_gradients
+from thinwire.lab.training.dense import Cost, Dense
+from thinwire.lab.training.method import DENSE, Method
+from thinwire.lab.training.stock import Stock
+
+
+class Averaging(Protocol):
+    """One way to average gradients, in place on a model."""
+
+    def cost(self) -> Cost:
+        """Return what the step's backward, which has just ended, cost."""
+        ...
+
+    def state_dict(self) -> State:
+        """Return what a checkpoint needs of this rank."""
+        ...
+
+    def load(self, states: list[State]) -> None:
+        """Go on from what this rank saved or, where their number is another now, all ranks did."""
+        ...
+
+    def exchanges(self) -> dict[str, str]:
+        """Return how each parameter was averaged at the last step, where there is a choice."""
+        ...
+
+
+def averaging(model: DistributedDataParallel, method: Method, use_pipeline: bool, seed: int) -> Averaging:
+    """Return the averaging of a method, attached to ``model``."""
+    if method.compressor is not None:
+        made = compress_gradients(model, method.compressor, use_pipeline=use_pipeline, seed=seed)
+        return Compressed(made)
+    return Dense(model) if method.text == DENSE else Stock(model, method.text)
+
+
+class Compressed:
+    """thinwire's own hook."""
+
+    def __init__(self, compression: GradientCompression) -> None:
+        self._compression = compression
+
+    def cost(self) -> Cost:
+        """Return the hook's own report."""
+        last = self._compression.last
+        assert last is not None, "a backward has ended"
+        return Cost(last.sent_bytes, round(last.allreduce_bytes), last.encode_s, last.exposed_s)
+
+    def state_dict(self) -> State:
+        """Return residuals, histories and the step."""
+        return self._compression.state_dict()
+
+    def load(self, states: list[State]) -> None:
+        """Go on."""
+        self._compression.load_state_dict(states)
+
+    def exchanges(self) -> dict[str, str]:
+        """Return the names of the choices."""
+        last = self._compression.last
+        return {name: choice.name for name, choice in last.exchanges.items()} if last else {}

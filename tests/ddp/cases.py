@@ -1,0 +1,417 @@
+"""What ranks do in the tests: small models, a few steps, and what came of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from thinwire import Cast, Codec, LowRank, Raw, Signals, Spec, Threshold, TopK, Uniform
+from thinwire.codec import State
+from thinwire.ddp import GradientCompression, compress_gradients
+
+CAP_MB = 0.012
+"""Small enough for several buckets."""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A policy of as many codecs as there are exchanges."""
+
+    def plan(self, specs: dict[str, Spec], signals: Signals) -> dict[str, Codec]:
+        codecs = (Raw(), TopK(0.02, values=Uniform(bits=8)), LowRank(rank=2), Uniform(bits=4, block=64), Cast())
+        return {name: codecs[crc32(name.encode()) % len(codecs)] for name in specs}
+
+
+METHODS: dict[str, tuple[Any, float | None]] = {
+    "mixed": (Mixed(), None),
+    "none": ("none", None),
+    "lossless": ("lossless", None),
+    "fp16": ("fp16", None),
+    "int8": ("int8", None),
+    "int4-block": ("int4-block", None),
+    "powersgd": ("powersgd", None),
+    "topk": ("topk", 0.05),
+    "topk-dense": ("topk", 0.5),
+    "hggtopk": ("hggtopk", 0.05),
+    "randomk": ("randomk", 0.1),
+    "randomkec": ("randomkec", 0.1),
+    "dgc": ("dgc", 0.02),
+    "stc": ("stc", 0.05),
+    "1bit": ("1bit", None),
+    "qsgd": ("qsgd", None),
+    "ef-eden": ("ef-eden", None),
+    "step": ("Step(nmse=0.05)", None),
+}
+
+
+class Net(nn.Module):
+    """Odd sizes, norms, biases, a frozen layer and one that may go unused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.first, self.norm, self.second = nn.Linear(37, 61), nn.LayerNorm(61), nn.Linear(61, 53)
+        self.frozen, self.side, self.last = nn.Linear(53, 53), nn.Linear(53, 53), nn.Linear(53, 10)
+        self.frozen.requires_grad_(False)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.2, generator=generator)
+
+    def forward(self, x: Tensor, side: bool = True) -> Tensor:
+        x = self.norm(torch.tanh(self.first(x)))
+        x = torch.tanh(self.frozen(torch.tanh(self.second(x))))
+        return self.last(x + self.side(x) if side else x)
+
+
+def data(step: int, rank: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1000 * step + rank)
+    return torch.randn(16, 37, generator=generator), torch.randn(16, 10, generator=generator)
+
+
+class Training:
+    """A model under DDP whose gradients are compressed, and steps of it on data of the rank's own."""
+
+    def __init__(
+        self, group: Any, method: Any, density: float | None = None, lr: float = 0.05, **settings: Any
+    ) -> None:
+        unused = settings.pop("unused", False)
+        net = settings.pop("net", None) or Net()
+        self.group, self.rank = group, dist.get_rank(group)
+        self.net = net
+        self.model = DistributedDataParallel(
+            net, process_group=group, bucket_cap_mb=CAP_MB, find_unused_parameters=unused
+        )
+        self.compression: GradientCompression | None = None
+        if method is not None:
+            self.compression = compress_gradients(self.model, method, density, **settings)
+        self.optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr)
+
+    def loss(self, step: int, **given: Any) -> Tensor:
+        x, y = data(step, self.rank)
+        return (self.model(x, **given) - y).square().mean()
+
+    def step(self, step: int, **given: Any) -> None:
+        self.optimizer.zero_grad()
+        self.loss(step, **given).backward()
+        self.optimizer.step()
+
+    def digest(self) -> str:
+        raw = b"".join(p.detach().numpy().tobytes() for p in self.net.parameters())
+        return hashlib.blake2b(raw, digest_size=8).hexdigest()
+
+    def gradients(self) -> dict[str, Tensor]:
+        return {n: p.grad.clone() for n, p in self.net.named_parameters() if p.grad is not None}
+
+
+def digests(group: Any, name: str, steps: int, use_pipeline: bool) -> list[str]:
+    training = Training(group, *METHODS[name], use_pipeline=use_pipeline)
+    found = []
+    for step in range(steps):
+        training.step(step)
+        found.append(training.digest())
+    return found
+
+
+def against_plain(group: Any, use_pipeline: bool) -> float:
+    """Return how far parameters are from those of plain DDP."""
+    plain, ours = Training(group, None), Training(group, "none", use_pipeline=use_pipeline)
+    for step in range(5):
+        plain.step(step)
+        ours.step(step)
+    pairs = zip(plain.net.parameters(), ours.net.parameters(), strict=True)
+    return max(float((a - b).detach().abs().max()) for a, b in pairs)
+
+
+def ledger(group: Any, method: Any, density: float | None) -> tuple[dict[str, Tensor], dict[str, Tensor], State, int]:
+    """Return the sums of the rank's own gradients and of the averages it was given, and its state after 5 steps."""
+    training, own, means = Training(group, method, density, lr=0.0), Sums(), Sums()
+    buckets = training.model.reducer._get_zeros_like_grad_buckets()
+    for step in range(5):
+        training.optimizer.zero_grad()
+        x, y = data(step, training.rank)
+        alone = [p for p in training.net.parameters() if p.requires_grad]
+        loss = (training.net(x) - y).square().mean()
+        own.add(dict(zip(names(training.net), torch.autograd.grad(loss, alone), strict=True)))
+        training.loss(step).backward()
+        means.add(training.gradients())
+    rebuilt = training.model.reducer._get_zeros_like_grad_buckets()
+    return own.total, means.total, training.compression.state_dict(), len(rebuilt) - len(buckets)
+
+
+def names(net: nn.Module) -> list[str]:
+    return [name for name, p in net.named_parameters() if p.requires_grad]
+
+
+class Sums:
+    def __init__(self) -> None:
+        self.total: dict[str, Tensor] = {}
+
+    def add(self, tensors: dict[str, Tensor]) -> None:
+        self.total = {name: self.total.get(name, 0) + x.double() for name, x in tensors.items()}
+
+
+def nan_on_rank_1(group: Any, use_pipeline: bool) -> tuple[str, str, bool, str]:
+    """Return the error, whether the state stayed, and the parameters after one more step."""
+    training = Training(group, "topk", 0.05, use_pipeline=use_pipeline)
+    training.step(0)
+    before = training.compression.state_dict()
+    with spoilt(training.net.second.weight, training.rank == 1):
+        error = raised(lambda: training.step(1))
+    after = training.compression.state_dict()
+    same = {k: x.tolist() for k, x in before.items() if k != "step"} == {
+        k: x.tolist() for k, x in after.items() if k != "step"
+    }
+    training.step(2)
+    return type(error).__name__, str(error), same, training.digest()
+
+
+@contextmanager
+def spoilt(parameter: nn.Parameter, here: bool) -> Iterator[None]:
+    hook = parameter.register_hook(lambda grad: grad * float("nan") if here else grad)
+    yield
+    hook.remove()
+
+
+def raised(call: Callable[[], object]) -> Exception:
+    try:
+        call()
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def own_settings(group: Any, per_rank: list[dict[str, Any]]) -> None:
+    Training(group, **per_rank[dist.get_rank(group)]).step(0)
+
+
+def empty_selections(group: Any) -> tuple[str, int]:
+    """Rank 0 selects nothing of anything: all its gradients are zero."""
+    training = Training(group, Threshold(1e-12), seed=3)
+    for step in range(3):
+        training.optimizer.zero_grad()
+        (training.loss(step) * (training.rank != 0)).backward()
+        training.optimizer.step()
+    return training.digest(), training.compression.last.sent_bytes
+
+
+def zero_gradients(group: Any, method: Any) -> tuple[float, str]:
+    training = Training(group, method)
+    for step in range(3):
+        training.optimizer.zero_grad()
+        (training.loss(step) * 0).backward()
+    largest = max(float(g.abs().max()) for g in training.gradients().values())
+    training.step(4)
+    return largest, training.digest()
+
+
+def unused_parameters(group: Any) -> tuple[str, list[bool], str]:
+    """The side layer has a gradient on no rank, then on one, then on all."""
+    training = Training(group, "topk", 0.02, unused=True)
+    training.step(0)
+    before = training.compression.state_dict()["residual/side.weight"]
+    training.step(1, side=False)
+    kept = torch.equal(before, training.compression.state_dict()["residual/side.weight"])
+    absent = training.net.side.weight.grad is None
+    training.step(2, side=training.rank == 0)
+    moved = not torch.equal(before, training.compression.state_dict()["residual/side.weight"])
+    training.step(3)
+    frozen = [key for key in training.compression.state_dict() if "frozen" in key]
+    return training.digest(), [kept, absent, moved], ",".join(frozen)
+
+
+def die(group: Any, dying: int, use_pipeline: bool) -> None:
+    training = Training(group, "topk", 0.05, use_pipeline=use_pipeline)
+    for step in range(100):
+        if step == 2 and training.rank == dying:
+            os._exit(1)
+        training.step(step)
+
+
+def save(group: Any, name: str, steps: int) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Train; return model and compression as they are after 3 steps, and the parameters after all."""
+    training = Training(group, *METHODS[name])
+    for step in range(steps):
+        training.step(step)
+        if step == 2:
+            model = {key: x.clone() for key, x in training.net.state_dict().items()}
+            state = training.compression.state_dict()
+    return model, state, training.digest()
+
+
+def resume(group: Any, name: str, steps: int, model: dict[str, Any], states: list[State]) -> str:
+    training = Training(group, *METHODS[name])
+    training.net.load_state_dict(model)
+    same = len(states) == dist.get_world_size(group)
+    training.compression.load_state_dict(states[training.rank] if same else states)
+    for step in range(3, steps):
+        training.step(step)
+    return training.digest()
+
+
+class Strided(nn.Module):
+    """Gradients whose memory is in another order than their dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.last = nn.Conv2d(5, 30, 3), nn.Linear(30, 10)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        images = x[:, :20].reshape(-1, 5, 2, 2).repeat(1, 1, 2, 2).to(memory_format=torch.channels_last)
+        return self.last(self.conv(images).amax((2, 3)))
+
+
+def against_plain_with(group: Any, settings: dict[str, bool], use_pipeline: bool) -> float:
+    """Return how far parameters are from those of plain DDP, which has the same settings."""
+    trained = []
+    for method in (None, "none"):
+        torch.manual_seed(0)
+        net = Strided()
+        model = DistributedDataParallel(net, process_group=group, bucket_cap_mb=CAP_MB, **settings)
+        if method:
+            compress_gradients(model, method, use_pipeline=use_pipeline)
+        optimizer = torch.optim.SGD(net.parameters(), 0.05)
+        for step in range(3):
+            optimizer.zero_grad()
+            x, y = data(step, dist.get_rank(group))
+            (model(x) - y).square().mean().backward()
+            optimizer.step()
+        trained.append(net)
+    pairs = zip(*(net.parameters() for net in trained), strict=True)
+    return max(float((a - b).detach().abs().max()) for a, b in pairs)
+
+
+def silent(group: Any, quiet: int, seconds: float) -> float:
+    """Return how long the first step takes that one rank does not come to; it sleeps."""
+    training = Training(group, "topk", 0.05)
+    training.step(0)
+    if training.rank == quiet:
+        time.sleep(seconds)
+        return 0.0
+    started = time.perf_counter()
+    error = raised(lambda: training.step(1))
+    assert isinstance(error, RuntimeError)
+    return time.perf_counter() - started
+
+
+def accumulated(group: Any) -> tuple[float, int]:
+    """Return how far two accumulated backwards are from one of their sum, and the steps counted."""
+    training, plain = Training(group, "none"), Training(group, None)
+    for each in (training, plain):
+        with each.model.no_sync():
+            each.loss(0).backward()
+        each.loss(1).backward()
+    pairs = zip(training.gradients().values(), plain.gradients().values(), strict=True)
+    return max(float((a - b).abs().max()) for a, b in pairs), training.compression.step
+
+
+def two_dtypes(group: Any, method: Any) -> tuple[str, dict[str, str]]:
+    net = Net()
+    net.side.bfloat16()
+    net.side.register_forward_pre_hook(lambda _, args: (args[0].bfloat16(),))
+    training = Training(group, method, net=net)
+    for step in range(3):
+        training.step(step)
+    digest = hashlib.blake2b(b"".join(p.detach().float().numpy().tobytes() for p in net.parameters()))
+    kept = {key: str(x.dtype) for key, x in training.compression.state_dict().items() if key.startswith("residual/")}
+    return digest.hexdigest(), kept
+
+
+def scaled(group: Any, scale: float | None) -> str:
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=2) if scale else None
+    training = Training(group, "topk", 0.05, scaler=scaler)
+    for step in range(4):
+        scaled_step(training, scaler, step)
+    return training.digest()
+
+
+def scaled_step(training: Training, scaler: torch.amp.GradScaler | None, step: int) -> None:
+    training.optimizer.zero_grad()
+    loss = training.loss(step)
+    if scaler is None:
+        loss.backward()
+        training.optimizer.step()
+    else:
+        scaler.scale(loss).backward()
+        scaler.step(training.optimizer)
+        scaler.update()
+
+
+def overflow_on_rank_0(group: Any) -> tuple[bool, bool, float, str]:
+    """Return whether the step was skipped and the state stayed, the scale after it, and the parameters later."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    training = Training(group, "topk", 0.05, scaler=scaler)
+    scaled_step(training, scaler, 0)
+    digest, kept = training.digest(), training.compression.state_dict()["residual/first.weight"]
+    with spoilt(training.net.first.weight, training.rank == 0):
+        scaled_step(training, scaler, 1)
+    skipped = training.digest() == digest
+    same = torch.equal(kept, training.compression.state_dict()["residual/first.weight"])
+    after = scaler.get_scale()
+    scaled_step(training, scaler, 2)
+    return skipped, same, after, training.digest()
+
+
+def counted(group: Any, name: str) -> tuple[int, int, int, int]:
+    """Return the bytes that torch was given to send and receive in a step, and those reported."""
+    training = Training(group, *METHODS[name])
+    training.step(0)
+    groups = []
+    for link in training.compression._lanes.links:
+        link.group = Counting(link.group)
+        groups.append(link.group)
+    training.step(1)
+    last = training.compression.last
+    return sum(g.sent for g in groups), sum(g.received for g in groups), last.sent_bytes, last.received_bytes
+
+
+class Counting:
+    """A process group that counts what it is given."""
+
+    def __init__(self, group: Any) -> None:
+        self.group, self.sent, self.received = group, 0, 0
+
+    def alltoall_base(self, output: Tensor, given: Tensor, *splits: Any) -> Any:
+        self.sent, self.received = self.sent + given.nbytes, self.received + output.nbytes
+        return self.group.alltoall_base(output, given, *splits)
+
+
+@dataclass(frozen=True)
+class Breaks(Codec):
+    """Fails as no codec should, on rank 1."""
+
+    def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
+        if dist.get_rank() == 1:
+            raise ZeroDivisionError("a bug in a codec")
+        return {"data": x}, {}
+
+    def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
+        return {"data": spec}
+
+    def from_parts(self, parts: dict[str, Tensor], spec: Spec, seed: int) -> Tensor:
+        return parts["data"].clone()
+
+
+Breaks.id, Breaks.linear = "breaks", True
+
+
+def a_bug_on_rank_1(group: Any, use_pipeline: bool) -> None:
+    Training(group, Breaks(), use_pipeline=use_pipeline).step(0)
+
+
+def reports(group: Any, use_pipeline: bool) -> tuple[Any, str]:
+    training = Training(group, "topk", 0.05, use_pipeline=use_pipeline)
+    for step in range(3):
+        training.step(step)
+    return training.compression.steps, training.compression.report()
