@@ -74,7 +74,7 @@ def settings(data: Path | None) -> dict[str, Setting]:
     """Return the tasks: five clients each, so that coding does not take longer than training."""
     text = RunConfig("shakespeare", clients=5, rounds=15, partition="by-label(4)", rows=1600, data=data)
     return {
-        "digits": Setting(RunConfig("digits", clients=5, rounds=12, data=data), 3, 5),
+        "digits": Setting(RunConfig("digits", clients=5, rounds=12, data=data), 1, 5),
         "adult": Setting(RunConfig("adult", clients=5, rounds=8, local_epochs=1, rows=8000, data=data), 1, 5),
         "fashion-mnist-mlp": Setting(RunConfig("fashion-mnist-mlp", clients=5, rounds=10, rows=12000, data=data), 1, 3),
         "shakespeare": Setting(text, 1, 2),
