@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: help demo test test-all check bench results figures format clean
+.PHONY: help demo test test-all check bench results shaped figures format clean
 help:           ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -64,6 +64,10 @@ results: $(STAMP) ## all that README and docs quote, into results/
 	$(BIN)/python bench/fuzz.py --mutations 200000 --out results/fuzz.json
 	$(BIN)/python bench/deploy.py --hidden 1376 --rounds 3
 	$(BIN)/python bench/deploy.py --hidden 1376 --rounds 3 --uplink "Uniform(bits=8)" --downlink "Uniform(bits=8)" --out results/deploy-uniform8.json
+
+# Needs Linux, root and iproute2, and a quiet machine for half an hour; finished rows are kept.
+shaped: $(STAMP) ## exposed averaging on links of 20 Mbit/s to 1 Gbit/s, into results/shaped.json
+	$(BIN)/python bench/shaped.py
 
 figures: $(STAMP) ## write the figures of README and docs anew from results/
 	$(BIN)/python bench/figures.py

@@ -23,14 +23,20 @@ RUN = {
     "--task", "--data", "--strategy", "--clients", "--partition", "--rounds", "--rows", "--fraction-train",
     "--local-epochs", "--batch-size", "--optimizer", "--lr", "--momentum", "--uplink", "--downlink", "--out", "--quiet",
 }  # fmt: skip
+TRAINING = {
+    "--density", "--use-pipeline", "--model", "--dataset", "--data", "--limit-rows", "--context", "--augment",
+    "--epochs", "--steps", "--batch-size", "--gpus", "--workers", "--optimizer", "--lr", "--momentum",
+    "--weight-decay", "--clip-norm", "--schedule", "--warmup", "--amp",
+}  # fmt: skip
 FLAGS = {
-    "compare": RUN | {"--only", "--seeds", "--jobs", "--fresh"},
+    "compare": RUN | {"--only", "--seeds", "--jobs", "--fresh", "--distributed"},
+    "compare --distributed": TRAINING | {
+        "--distributed", "--only", "--seeds", "--jobs", "--fresh", "--compressor", "--simulate", "--out", "--quiet",
+    },
     "federate": RUN | {"--seed"},
-    "train": {
-        "--compressor", "--density", "--use-pipeline", "--model", "--dataset", "--data", "--limit-rows", "--context",
-        "--augment", "--epochs", "--steps", "--batch-size", "--gpus", "--workers", "--seed", "--optimizer", "--lr",
-        "--momentum", "--weight-decay", "--clip-norm", "--schedule", "--warmup", "--amp", "--out", "--resume",
-        "--fresh", "--checkpoint-steps", "--tensorboard", "--quiet",
+    "train": TRAINING | {
+        "--compressor", "--seed", "--simulate", "--out", "--resume", "--fresh", "--checkpoint-steps", "--tensorboard",
+        "--quiet",
     },
     "report": {"--out"},
     "bench": set(),

@@ -72,7 +72,7 @@ def test_a_failure_and_a_death_cost_their_runs_alone(tmp_path: Path) -> None:
     heard = Heard()
     failed = compare(todo, tmp_path, 2, heard)
     assert failed == {"bad-seed0": "RuntimeError: on", "dead-seed0": "its process ended with code 3"}
-    assert heard.kinds("good") == ["started", "round", "finished"]
+    assert heard.kinds("good") == ["started", "row", "finished"]
     assert heard.kinds("dead")[-1] == "failed"
     assert sorted(file.name for file in (tmp_path / "runs").iterdir()) == ["good-seed0.json", "late-seed0.json"]
     assert "on purpose" in (tmp_path / "failed" / "bad-seed0.txt").read_text().replace("\n", " ")

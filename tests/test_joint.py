@@ -131,6 +131,16 @@ def test_templates_without_a_step_keep_the_budget_too(codec: str) -> None:
     assert 0.5 * dense / 12 < len(tw.dumps(sent)) <= dense / 12
 
 
+@pytest.mark.parametrize("codec", ["Rdoq()", "Step()"])
+def test_what_got_nothing_gets_nothing_the_next_time_too(codec: str) -> None:
+    generator, state = torch.Generator().manual_seed(0), {}
+    compressor = tw.Compressor(tw.ByteBudget(ratio=100, codec=tw.parse(codec)), tw.NoFeedback())
+    for _ in range(3):
+        update = {f"{i}": torch.randn(64, 64, generator=generator) * (1e-5 if i else 3.0) for i in range(9)}
+        sent, state, _ = compressor.compress(update, state)
+        assert 0.85 * 9 * 4 * 64 * 64 / 100 < len(tw.dumps(sent)) <= 9 * 4 * 64 * 64 / 100
+
+
 def test_more_bytes_never_more_error() -> None:
     update = message()
     errors = [tw.Compressor(tw.ByteBudget(ratio=r)).compress(update, {})[2].nmse for r in (128, 64, 32, 16, 8)]

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinwire.lab.links import Link, rate_bps, rate_text, read_trace, seconds, size_bytes
+from thinwire.lab.links import Link, rate_bps, read_trace, seconds, size_bytes
 from thinwire.lab.traces import BadTrace, Trace
+from thinwire.rates import rate_text
 
 rates = st.floats(1, 1e12)
 sizes = st.floats(0, 1e10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -160,21 +159,6 @@ class Sums:
         self.total = {name: self.total.get(name, 0) + x.double() for name, x in tensors.items()}
 
 
-def nan_on_rank_1(group: Any, use_pipeline: bool) -> tuple[str, str, bool, str]:
-    """Return the error, whether the state stayed, and the parameters after one more step."""
-    training = Training(group, "topk", 0.05, use_pipeline=use_pipeline)
-    training.step(0)
-    before = training.compression.state_dict()
-    with spoilt(training.net.second.weight, training.rank == 1):
-        error = raised(lambda: training.step(1))
-    after = training.compression.state_dict()
-    same = {k: x.tolist() for k, x in before.items() if k != "step"} == {
-        k: x.tolist() for k, x in after.items() if k != "step"
-    }
-    training.step(2)
-    return type(error).__name__, str(error), same, training.digest()
-
-
 @contextmanager
 def spoilt(parameter: nn.Parameter, here: bool) -> Iterator[None]:
     hook = parameter.register_hook(lambda grad: grad * float("nan") if here else grad)
@@ -204,16 +188,6 @@ def empty_selections(group: Any) -> tuple[str, int]:
     return training.digest(), training.compression.last.sent_bytes
 
 
-def zero_gradients(group: Any, method: Any) -> tuple[float, str]:
-    training = Training(group, method)
-    for step in range(3):
-        training.optimizer.zero_grad()
-        (training.loss(step) * 0).backward()
-    largest = max(float(g.abs().max()) for g in training.gradients().values())
-    training.step(4)
-    return largest, training.digest()
-
-
 def unused_parameters(group: Any) -> tuple[str, list[bool], str]:
     """The side layer has a gradient on no rank, then on one, then on all."""
     training = Training(group, "topk", 0.02, unused=True)
@@ -227,14 +201,6 @@ def unused_parameters(group: Any) -> tuple[str, list[bool], str]:
     training.step(3)
     frozen = [key for key in training.compression.state_dict() if "frozen" in key]
     return training.digest(), [kept, absent, moved], ",".join(frozen)
-
-
-def die(group: Any, dying: int, use_pipeline: bool) -> None:
-    training = Training(group, "topk", 0.05, use_pipeline=use_pipeline)
-    for step in range(100):
-        if step == 2 and training.rank == dying:
-            os._exit(1)
-        training.step(step)
 
 
 def save(group: Any, name: str, steps: int) -> tuple[dict[str, Any], dict[str, Any], str]:

@@ -37,7 +37,6 @@ BAD = [
     (["--compressor", "TopK(0.1)", "--density", "0.1"], "density", "method"),
     (["--compressor", "none", "--density", "0.1"], "density", "'none'"),
     (["--compressor", "powersgd", "--density", "0.1"], "density", "powersgd"),
-    (["--compressor", "ByteBudget(1000)"], "ByteBudget", "step"),
     (["--compressor", "dgc", "--optimizer", "adamw"], "momentum", "sgd"),
     (["--optimizer", "adam"], "'adam'", "adamw"),
     (["--schedule", "cosin"], "'cosin'", "cosine"),
@@ -59,6 +58,7 @@ BAD = [
     (["--dataset", "cifar10", "--data", "nowhere"], "nowhere", "cifar"),
     (["--out", "file"], "file", "--out"),
     (["--resume", "--fresh"], "--resume", "--fresh"),
+    (["--simulate", "--compressor", "torch-fp16"], "'torch-fp16'", "simulated"),
     (["--use-pipelin"], "'--use-pipelin'", "'--use-pipeline'"),
 ]  # fmt: skip
 
@@ -89,7 +89,7 @@ def test_bad_input_is_one_sentence(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there a run has other workers")
 def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = TrainConfig(compressor="hggtopk", epochs=10)
-    Writer(tmp_path, 0, 1, lambda: None).write(Position(7), config.described(), {}, {"w": torch.ones(9)}, {})
+    Writer(tmp_path, 0, 1, lambda: None).write(Position(7), config.described(), {}, {"w": torch.ones(9)}, {0: {}})
     assert main(["train", "--out", str(tmp_path)]) == 2
     assert re.search("holds a run.*--resume goes on from step 7.*--fresh", capsys.readouterr().err)
     assert main(["train", "--out", str(tmp_path), "--resume", "--lr", "0.5"]) == 2
@@ -150,6 +150,9 @@ def test_a_run_writes_one_result_and_a_checkpoint(finished: tuple[Path, str, str
     assert [row["step"] for row in result["epochs"]] == [4, 8]
     assert result["totals"]["ratio"] == result["totals"]["dense_bytes"] / result["totals"]["sent_bytes"] > 5
     assert set(result["exchanges"].values()) <= {"gather", "sum", "two-shot", "power"}
+    assert result["link"]["bandwidth_bps"] > 0
+    assert result["worth"].keys() == {"pays", "dense_s", "compressed_s", "break_even_bps", "text"}
+    assert result["worth"]["text"] in said
     assert "thinwire" not in warned
     assert warned == ""
     for word in ("hggtopk", "accuracy", "exposed averaging", "train.json"):
@@ -172,15 +175,25 @@ def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
+KILLED = [
+    ("hggtopk --density 0.05 --use-pipeline", "all"), ("hggtopk --density 0.05", "worker"),
+    ("powersgd", "all"), ("powersgd --use-pipeline", "worker"),
+    ("dgc --density 0.05 --use-pipeline", "all"), ("dgc --density 0.05", "worker"),
+]  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [["--compressor", "hggtopk", "--density", "0.05"], ["--compressor", "powersgd"]])
-def test_a_killed_run_goes_on_bit_for_bit(words: list[str], tmp_path: Path) -> None:
-    longer = [*words, "--epochs", "20"]
+@pytest.mark.parametrize(("words", "victim"), KILLED)
+def test_a_killed_run_goes_on_bit_for_bit(words: str, victim: str, tmp_path: Path) -> None:
+    longer = ["--compressor", *words.split(), "--epochs", "20"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert ended(train(*longer, "--out", str(whole)))[0] == 0
     process = train(*longer, "--out", str(killed))
-    wait_for_step(killed, random.randrange(3, 70), process)
-    os.killpg(process.pid, signal.SIGKILL)
+    wait_for_step(killed, random.Random(words + victim).randrange(3, 70), process)
+    if victim == "worker":
+        os.kill(children(process.pid)[-1], signal.SIGKILL)
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=WAIT_S)
     at = newest(killed)
     assert at is not None

@@ -121,7 +121,7 @@ def test_another_number_of_workers_goes_on(out: Path, alone: None, tmp_path: Pat
     config = TrainConfig(**QUICK, **CASES[0], workers=1)
     states_of = [newest(out / "0-again").of_rank(rank) for rank in range(2)]  # type: ignore[union-attr]
     one = replica(config, out / "0-again")
-    kept = one.averaging.state_dict()
+    kept = one.averaging.state_dicts()[0]
     for name in (name for name in kept if name.startswith("residual/")):
         parts = [state.get(f"averaging/{name}", torch.zeros(())) for state in states_of]
         torch.testing.assert_close(kept[name], (parts[0] + parts[1]) / 2)
@@ -160,7 +160,7 @@ def test_degenerate_gradients_are_not_made_up(gradient: float) -> None:
 
 def test_evaluation_counts_every_row_once(alone: None) -> None:
     dataset, model = read(TrainConfig()), trainer_model().eval()
-    metric, loss = evaluate(model, dataset, CPU)
+    metric, loss = evaluate(model, dataset, CPU, [0], 1)
     images, labels = dataset.test.take(torch.arange(len(dataset.test)))
     with torch.inference_mode():
         logits = model(images)
@@ -173,7 +173,7 @@ def test_evaluation_of_two_workers_is_that_of_one(out: Path, alone: None) -> Non
     model = trainer_model()
     ended = load(out / "3-whole" / "end-0.twf")
     model.load_state_dict({name.removeprefix("model/"): x for name, x in ended.items() if name.startswith("model/")})
-    metric, loss = evaluate(model, read(TrainConfig()), CPU)
+    metric, loss = evaluate(model, read(TrainConfig()), CPU, [0], 1)
     assert rows[-1]["accuracy"] == metric
     assert rows[-1]["loss"] == pytest.approx(loss, rel=1e-6)
 
@@ -260,22 +260,22 @@ def test_frames_keep_every_bit(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     writer = Writer(tmp_path, 0, 1, lambda: None)
-    writer.write(Position(3), {"model": "m"}, {}, {"w": torch.ones(2)}, {"r": torch.zeros(1)})
+    writer.write(Position(3), {"model": "m"}, {}, {"w": torch.ones(2)}, {0: {"r": torch.zeros(1)}})
 
     def killed() -> None:
         raise Stopped
 
     with pytest.raises(Stopped):
-        Writer(tmp_path, 0, 1, killed).write(Position(6), {}, {}, {}, {})
+        Writer(tmp_path, 0, 1, killed).write(Position(6), {}, {}, {}, {0: {}})
     saved = newest(tmp_path)
     assert saved is not None
     assert (saved.position.step, saved.config) == (3, {"model": "m"})
-    writer.write(Position(9), {}, {}, {"w": torch.ones(2)}, {})
+    writer.write(Position(9), {}, {}, {"w": torch.ones(2)}, {0: {}})
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000009"]
 
 
 def test_damaged_checkpoints_are_named(tmp_path: Path) -> None:
-    Writer(tmp_path, 0, 1, lambda: None).write(Position(3), {}, {}, {"w": torch.ones(200)}, {})
+    Writer(tmp_path, 0, 1, lambda: None).write(Position(3), {}, {}, {"w": torch.ones(200)}, {0: {}})
     saved = newest(tmp_path)
     assert saved is not None
     saved.check()

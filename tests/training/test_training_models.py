@@ -16,7 +16,7 @@ from thinwire.lab.training.data import Batches
 from thinwire.lab.training.data import find as find_data
 
 IMAGE = [name for name, spec in MODELS.items() if spec.kind == "image"]
-TEXT = ["small-gpt", "lstm"]
+TEXT = ["small-gpt", "char-gpt", "lstm"]
 SMALL = ["small-cnn", "small-resnet", "small-gpt"]
 GPT2 = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None,
@@ -51,7 +51,7 @@ def test_parameters_are_as_many_as_published(name: str, outputs: int, parameters
 def test_small_models_are_small() -> None:
     assert all(3e5 < MODELS[name].parameters(10) < 8e5 for name in ("small-cnn", "small-resnet"))
     assert 1e6 < MODELS["small-gpt"].parameters(65) < 2e6
-    assert 1e7 < MODELS["small-gpt"].parameters(65, width=384, depth=6) < 1.2e7
+    assert 1.05e7 < MODELS["char-gpt"].parameters(65) < 1.1e7
 
 
 @pytest.mark.parametrize("name", ["small-cnn", "small-resnet", "mobilenet", "small-gpt", "lstm"])

@@ -13,11 +13,12 @@ import torch.multiprocessing as mp
 
 from thinwire.lab.models.catalogue import find
 from thinwire.lab.training import states
+from thinwire.lab.training.begin import begin
 from thinwire.lab.training.checkpoint import Writer, newest
 from thinwire.lab.training.config import TrainConfig
 from thinwire.lab.training.frames import save
+from thinwire.lab.training.one_rank import OneRank
 from thinwire.lab.training.prepared import read
-from thinwire.lab.training.replica import Replica
 from thinwire.lab.training.trainer import Seen, Trainer
 
 CPU = torch.device("cpu")
@@ -29,30 +30,30 @@ class Stopped(Exception):
     """Stands for a process that ends: nothing after it happens."""
 
 
-def replica(config: TrainConfig, out: Path | None = None) -> Replica:
+def replica(config: TrainConfig, out: Path | None = None) -> OneRank:
     """Return the replica of this rank; with ``out``, gone on from what is there."""
     dataset = read(config)
-    made = Replica(config, dataset, find(config.model).build(dataset.outputs, config.seed, **dataset.options), CPU)
-    made.begin(newest(out) if out else None)
+    made = OneRank(config, dataset, find(config.model).build(dataset.outputs, config.seed, **dataset.options), CPU)
+    begin(made, newest(out) if out else None)
     return made
 
 
-def run(made: Replica, out: Path, on_step: Callable[[Seen], None] = lambda seen: None) -> None:
+def run(made: OneRank, out: Path, on_step: Callable[[Seen], None] = lambda seen: None) -> None:
     Trainer(made).run(Writer(out, made.rank, made.world, dist.barrier), on_step, lambda: None)
 
 
-def remembered(made: Replica) -> dict[str, torch.Tensor]:
+def remembered(made: OneRank) -> dict[str, torch.Tensor]:
     """Return all that the next step would depend on."""
     parts = {
         "model": made.model.state_dict(),
         "optimizer": states.of_optimizer(made.optimizer),
-        "averaging": made.averaging.state_dict(),
+        "averaging": made.averaging.state_dicts()[0],
         "generators": states.of_generators(CPU),
     }
     return {f"{part}/{name}": x.clone() for part, state in parts.items() for name, x in state.items()}
 
 
-def interrupted(config: TrainConfig, out: Path, at: int) -> Replica:
+def interrupted(config: TrainConfig, out: Path, at: int) -> OneRank:
     """Run until after step ``at``, drop everything, and go on from the newest checkpoint."""
 
     def stop(seen: Seen) -> None:
@@ -84,7 +85,7 @@ def cases(rank: int, out: Path, settings: list[dict[str, Any]]) -> None:
     dist.destroy_process_group()
 
 
-def keep(made: Replica, out: Path) -> None:
+def keep(made: OneRank, out: Path) -> None:
     """Leave the records where the test finds them."""
     import json
 

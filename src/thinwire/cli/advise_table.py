@@ -52,8 +52,8 @@ def _what(answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _where(answer: Mapping[str, Any]) -> Iterator[str]:
-    from thinwire.lab.links import rate_text
     from thinwire.lab.report import units
+    from thinwire.rates import rate_text
 
     link, settings = answer["link"], answer["settings"]
     mean = "" if link["trace_s"] is None else f" on average, a trace of {units.seconds(link['trace_s'])}"
@@ -87,8 +87,8 @@ def _cells(row: Row, trace: bool) -> tuple[str, ...]:
 
 
 def _limit(row: Row) -> str:
-    from thinwire.lab.links import rate_text
     from thinwire.lab.report import units
+    from thinwire.rates import rate_text
 
     if row["option"] == "none":
         return units.NONE

@@ -1,15 +1,19 @@
-"""Compare ways to compress: every configuration with every seed, the same data and initial weights, then a report."""
+"""Compare ways to compress: every configuration with every seed, the same data and initial weights, then a report.
+
+Federated training on Flower, or with --distributed data-parallel training, whose options are other ones:
+`thinwire compare --distributed --help` explains them.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thinwire.cli import compare_distributed
 from thinwire.cli.bad_input import BadInput, bad_input
+from thinwire.cli.comparison import add_folder_options, check_counts, run_all
 from thinwire.cli.labels import pairing
 from thinwire.cli.options import add_run_options, make_folder, run_config
 from thinwire.errors import unknown
@@ -17,8 +21,10 @@ from thinwire.lab.pairings import BASELINE, PAIRINGS, Pairing, pairings
 
 if TYPE_CHECKING:
     from thinwire.lab.plan import Plan
+    from thinwire.lab.planned import Planned
 
 SUMMARY = "compare ways to compress, with a report"
+VARIANTS = {"--distributed": compare_distributed}
 EPILOG = f"""configurations: {", ".join(item.group for item in PAIRINGS)}
 A finished run is kept: the same command goes on where it was stopped.
 
@@ -26,7 +32,9 @@ examples:
   thinwire compare --out demo                   everything on digits, about three minutes on two cores
   thinwire compare --only auto,quantize+lowrank --seeds 1 --rounds 5
   thinwire compare --only auto --uplink "TopK(0.01)" --downlink "ErrorBound(nmse=0.05)" --out mine
-                                                your own configuration next to auto and uncompressed"""
+                                                your own configuration next to auto and uncompressed
+  thinwire compare --distributed --density 0.05 --out gradients
+                                                gradients of data-parallel workers: dense, torch's hooks, ten of ours"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,13 +48,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--downlink", default="", metavar="TEXT", help=down)
     what.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1; default: 3")
     add_run_options(parser)
-    out = "folder for runs/*.json and the report; default: runs/TASK"
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=out)
-    jobs = "runs side by side, one thread each; default: the number of cores"
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help=jobs)
-    fresh = "delete the runs that the folder holds and start again; default: keep them"
-    parser.add_argument("--fresh", action="store_true", help=fresh)
-    parser.add_argument("--quiet", action="store_true", help="no progress, the end alone; default: progress")
+    distributed = "data-parallel training instead, with options of its own: `thinwire compare --distributed --help`"
+    parser.add_argument("--distributed", action="store_true", help=f"{distributed}; default: federated")
+    add_folder_options(parser, "runs/TASK", "runs side by side, one thread each")
 
 
 def act(options: argparse.Namespace) -> int:
@@ -54,20 +58,15 @@ def act(options: argparse.Namespace) -> int:
     out = options.out or Path("runs") / options.task
     with bad_input():
         wanted, todo = _checked(options, out)
-    failed = _run(options, out, wanted, todo)
-    for slug, reason in failed.items():
-        print(f"failed: {slug}: {reason} (traceback: {out / 'failed' / slug}.txt)")
-    if len(failed) < len(wanted):
-        _report(out)
-    return 1 if failed else 0
+    return run_all(options, out, wanted, todo, options.jobs or os.cpu_count() or 1)
 
 
-def _checked(options: argparse.Namespace, out: Path) -> tuple[list[Plan], list[Plan]]:
+def _checked(options: argparse.Namespace, out: Path) -> tuple[list[Plan], list[Planned]]:
     """Return all plans and those to be run. The folder is touched last, when nothing can be wrong any more."""
     from thinwire.lab.compare import forget, plans, remaining
     from thinwire.lab.run import prepare
 
-    _check_counts(options)
+    check_counts(options)
     pairs = chosen(options)
     wanted = plans(pairs, run_config(options), range(options.seeds))
     todo = remaining(wanted, out, options.fresh)
@@ -77,33 +76,6 @@ def _checked(options: argparse.Namespace, out: Path) -> tuple[list[Plan], list[P
     if options.fresh:
         forget(out)
     return wanted, todo
-
-
-def _run(options: argparse.Namespace, out: Path, wanted: Sequence[Plan], todo: Sequence[Plan]) -> dict[str, str]:
-    from thinwire.cli.progress import watch
-    from thinwire.lab.compare import compare, remaining
-
-    started = time.perf_counter()
-    try:
-        with watch(wanted, todo, options.quiet) as on_event:
-            failed = compare(todo, out, options.jobs, on_event)
-    except KeyboardInterrupt:
-        done = len(wanted) - len(remaining(wanted, out))
-        again = "the same command without --fresh" if options.fresh else "the same command"
-        print(f"\nstopped: {done} of {len(wanted)} runs are finished in {out}; {again} goes on from there")
-        raise
-    print(f"{len(todo)} runs in {time.perf_counter() - started:.0f} s, {len(wanted) - len(todo)} were there already")
-    return failed
-
-
-def _report(out: Path) -> None:
-    from thinwire.cli.verdict import show_report
-    from thinwire.lab.report import write_report
-
-    print()
-    with bad_input():
-        written = write_report(out)
-    show_report(written)
 
 
 def chosen(options: argparse.Namespace) -> list[Pairing]:
@@ -116,9 +88,3 @@ def chosen(options: argparse.Namespace) -> list[Pairing]:
     own = [pairing(options.uplink, options.downlink)] if options.uplink or options.downlink else []
     named = [item for item in known.values() if item.group in (BASELINE, *wanted)]
     return named + [item for item in own if item.group not in {other.group for other in named}]
-
-
-def _check_counts(options: argparse.Namespace) -> None:
-    for name in ("seeds", "jobs"):
-        if getattr(options, name) < 1:
-            raise BadInput(f"--{name} is {getattr(options, name)}, expected 1 or more")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from thinwire.lab.pairings import BASELINE, Pairing
+from thinwire.lab.planned import plain as plain
 
 
 def pairing(uplink: str, downlink: str) -> Pairing:
@@ -28,8 +28,3 @@ def size(count_bytes: float) -> str:
     from thinwire.lab.report import units
 
     return units.size(count_bytes)
-
-
-def plain(text: str) -> str:
-    """Return what of a text may be in a file's name: 'TopK(0.01, values=Cast())' -> 'topk-0.01-values-cast'."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")[:60]

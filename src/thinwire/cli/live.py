@@ -15,13 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from thinwire.cli.labels import size
-from thinwire.lab.pairings import BASELINE
-from thinwire.lab.plan import Plan
+from thinwire.lab.planned import Planned
 from thinwire.lab.workers import Event, OnEvent
 
 
 @contextmanager
-def live(wanted: Sequence[Plan], todo: Sequence[Plan]) -> Iterator[OnEvent]:
+def live(wanted: Sequence[Planned], todo: Sequence[Planned]) -> Iterator[OnEvent]:
     """Draw until the block ends."""
     screen = Screen(wanted, len(todo))
     with Live(get_renderable=screen.draw, refresh_per_second=4) as shown:
@@ -32,11 +31,11 @@ def live(wanted: Sequence[Plan], todo: Sequence[Plan]) -> Iterator[OnEvent]:
 class Screen:
     """What is drawn, kept up to date by events."""
 
-    def __init__(self, wanted: Sequence[Plan], todo: int) -> None:
+    def __init__(self, wanted: Sequence[Planned], todo: int) -> None:
         self.console = Console()
-        self._groups = {plan.group: list[dict[str, Any]]() for plan in wanted}
-        self._metric = wanted[0].config.found_task.metric
-        self._seeds = len({plan.config.seed for plan in wanted})
+        self._groups = {plan.group: list[tuple[float, int]]() for plan in wanted}
+        self._metric, self._baseline = wanted[0].metric, wanted[0].baseline
+        self._seeds = len({plan.seed for plan in wanted})
         text = TextColumn("{task.description}")
         self._bars = Progress(
             text, BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn()
@@ -52,27 +51,27 @@ class Screen:
         """Take note of an event."""
         slug = event.plan.slug
         if event.kind == "started":
-            rounds = event.plan.config.training.rounds
-            self._running[slug] = self._bars.add_task(f"  {slug}", total=rounds, note="starting"), 0
-        elif event.kind == "round":
-            self._advance(slug, event.value)
+            self._running[slug] = self._bars.add_task(f"  {slug}", total=None, note="starting"), 0
+        elif event.kind == "row":
+            self._advance(event.plan, event.value)
         elif event.kind == "said":
             self.console.print(Text(f"{slug}: {event.value}"))
         else:
             self._end(event)
 
-    def _advance(self, slug: str, row: dict[str, Any]) -> None:
-        bar, before = self._running[slug]
-        sent = before + row["up_bytes"] + row["down_bytes"]
-        self._running[slug] = bar, sent
-        self._bars.update(bar, completed=row["round"], note=f"{self._metric} {row['metric']:.4f}, {size(sent)}")
+    def _advance(self, plan: Planned, row: dict[str, Any]) -> None:
+        bar, before = self._running[plan.slug]
+        reached = plan.reached(row, before)
+        self._running[plan.slug] = bar, reached.sent_bytes
+        note = f"{reached.words}, {size(reached.sent_bytes)}"
+        self._bars.update(bar, completed=reached.at, total=reached.of, note=note)
 
     def _end(self, event: Event) -> None:
         bar, _ = self._running.pop(event.plan.slug)
         self._bars.remove_task(bar)
         self._bars.advance(self._all)
         if event.kind == "finished":
-            self._groups[event.plan.group].append(event.value)
+            self._groups[event.plan.group].append(event.plan.outcome(event.value))
         else:
             self.console.print(Text(f"{event.plan.slug} failed: {event.value[0]}", style="red"))
 
@@ -85,16 +84,9 @@ class Screen:
             table.add_row(group, f"{len(results)}/{self._seeds}", *self._means(results))
         return table
 
-    def _means(self, results: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    def _means(self, results: Sequence[tuple[float, int]]) -> tuple[str, ...]:
         if not results:
             return ()
-        metric, sent, dense = fmean(_finals(results)), fmean(_bytes(results)), _bytes(self._groups.get(BASELINE, []))
-        return f"{metric:.4f}", size(sent), f"{fmean(dense) / sent:.1f}x" if dense else ""
-
-
-def _finals(results: Sequence[dict[str, Any]]) -> list[float]:
-    return [result["final"]["metric"] for result in results]
-
-
-def _bytes(results: Sequence[dict[str, Any]]) -> list[int]:
-    return [result["totals"]["total_bytes"] for result in results]
+        metric, sent = (fmean(column) for column in zip(*results, strict=True))
+        dense = [count for _, count in self._groups.get(self._baseline, [])]
+        return f"{metric:.4f}", size(sent), f"{fmean(dense) / sent:.1f}x" if dense and sent else ""

@@ -25,7 +25,8 @@ COMMANDS: dict[str, ModuleType] = {
     "inspect": inspect,
     "list": listing,
 }
-"""A command has options and an act; one with PARTS is a family of commands instead."""
+"""A command has options and an act; one with PARTS is a family of commands instead, and one with VARIANTS takes other
+options, and acts otherwise, where the option that names a variant is given."""
 EPILOG = """examples:
   thinwire compare --out demo                   eight ways to send a model, three seeds each, and a report
   thinwire federate --uplink "TopK(0.01)"       one federated run, round by round
@@ -72,6 +73,19 @@ def _add_commands(parser: Parser, modules: dict[str, ModuleType], family: str = 
         else:
             module.add_options(added)
             added.set_defaults(act=module.act)
+            parsers |= _variants(added.prog, name, getattr(module, "VARIANTS", {}))
+    return parsers
+
+
+def _variants(prog: str, name: str, modules: dict[str, ModuleType]) -> dict[str, Parser]:
+    """Return the parsers of a command's variants by full name: 'compare --distributed'."""
+    parsers: dict[str, Parser] = {}
+    for flag, module in modules.items():
+        made = parsers[f"{name} {flag}"] = Parser(
+            prog=f"{prog} {flag}", description=module.__doc__, epilog=module.EPILOG
+        )
+        module.add_options(made)
+        made.set_defaults(act=module.act)
     return parsers
 
 
@@ -86,7 +100,11 @@ def _command(arguments: Sequence[str], parsers: dict[str, Parser]) -> str:
     first = words[0] if words else ""
     if first and first not in parsers:
         raise BadInput(unknown("command", first, [name for name in parsers if " " not in name]))
-    parts = [name.partition(" ")[2] for name in parsers if name.startswith(f"{first} ")]
+    others = [name.partition(" ")[2] for name in parsers if name.startswith(f"{first} ")]
+    for flag in others:
+        if flag.startswith("-") and flag in arguments:
+            return f"{first} {flag}"
+    parts = [name for name in others if not name.startswith("-")]
     if parts and len(words) > 1 and words[1] not in parts:
         raise BadInput(unknown(f"{first} command", words[1], parts))
     return " ".join(words[:2]) if parts else first
@@ -96,10 +114,32 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read a command line. Raises BadInput; SystemExit(0) after --help and --version."""
     parser, parsers = build()
     command = _command(arguments, parsers)
-    options, rest = parser.parse_known_args(arguments)
+    options, rest = _read(arguments, command, parsers, parser)
     if rest and rest[0].startswith("-"):
-        known = re.findall(r"--[\w-]+", parsers.get(command, parser).format_usage()) or ["--help"]
-        raise BadInput(unknown("option", rest[0].partition("=")[0], known))
+        raise BadInput(_unknown_option(rest[0].partition("=")[0], command, parsers, parser))
     if rest:
         raise BadInput(f"{rest[0]!r} is one argument too many; quote texts with blanks, as in --uplink 'TopK(0.1)'")
     return options
+
+
+def _read(
+    arguments: Sequence[str], command: str, parsers: dict[str, Parser], top: Parser
+) -> tuple[argparse.Namespace, list[str]]:
+    name, _, variant = command.partition(" ")
+    if not variant.startswith("-"):
+        return top.parse_known_args(arguments)
+    at = list(arguments).index(name)
+    return parsers[command].parse_known_args([*arguments[:at], *arguments[at + 1 :]])
+
+
+def _unknown_option(flag: str, command: str, parsers: dict[str, Parser], top: Parser) -> str:
+    """Return the sentence for an option that a command does not have: whose it is, or what it may have meant."""
+    for other, parser in parsers.items():
+        variant = other.startswith(f"{command} --") or command.startswith(f"{other} --")
+        if variant and flag in _flags(parser):
+            return f"{flag} is an option of `thinwire {other}`, not of `thinwire {command}`"
+    return unknown("option", flag, _flags(parsers.get(command, top)) or ["--help"])
+
+
+def _flags(parser: Parser) -> list[str]:
+    return re.findall(r"--[\w-]+", parser.format_usage())

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 from thinwire.cli.labels import size
 from thinwire.cli.screen import drawing
-from thinwire.lab.plan import Plan
+from thinwire.lab.planned import Planned
 from thinwire.lab.workers import Event, OnEvent
 
 
 @contextmanager
-def watch(wanted: Sequence[Plan], todo: Sequence[Plan], quiet: bool) -> Iterator[OnEvent]:
+def watch(wanted: Sequence[Planned], todo: Sequence[Planned], quiet: bool) -> Iterator[OnEvent]:
     """Give a function to call with every event; the screen is put back afterwards."""
     if quiet:
         yield _ignore
@@ -44,9 +44,8 @@ class Lines:
 def _outcome(event: Event) -> str:
     if event.kind == "failed":
         return f"failed: {event.value[0]}"
-    result = event.value
-    final, totals = result["final"], result["totals"]
-    return f"{result['metric']['name']} {final['metric']:.4f}, {size(totals['total_bytes'])}, {totals['wall_s']:.1f} s"
+    metric, sent = event.plan.outcome(event.value)
+    return f"{event.plan.metric} {metric:.4f}, {size(sent)}, {event.value['totals']['wall_s']:.1f} s"
 
 
 def _ignore(event: Event) -> None:

@@ -11,19 +11,21 @@ import importlib.util
 import json
 import shutil
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinwire.cli import labels
 from thinwire.cli.bad_input import BadInput, bad_input
 from thinwire.cli.options import make_folder
-from thinwire.cli.train_options import add_options
+from thinwire.cli.train_joined import join, workers
+from thinwire.cli.train_options import WORKERS, add_options, gpus, train_config
 from thinwire.cli.train_screen import no_bar, show, step_bar
+from thinwire.cli.train_simulated import in_one_process
 
 if TYPE_CHECKING:
     from thinwire.lab.training.checkpoint import Saved
     from thinwire.lab.training.config import TrainConfig
+    from thinwire.lab.training.joined import Place
 
 __all__ = ["EPILOG", "SUMMARY", "act", "add_options"]
 
@@ -31,50 +33,50 @@ SUMMARY = "train a model in several workers, gradients compressed"
 EPILOG = """examples:
   thinwire train                                small-cnn on digits, two workers, seconds
   thinwire train --compressor none              the same without compression, to compare
+  thinwire train --simulate --workers 8         eight workers in one process: the same bytes, accuracy and bits
   thinwire train --model resnet18 --dataset cifar10 --epochs 50 --compressor hggtopk --density 0.05 --use-pipeline
   thinwire train --model small-gpt --dataset book.txt --compressor "LowRank(rank=4)" --clip-norm 1 --warmup 0.5"""
 
 
 def act(options: argparse.Namespace) -> int:
     """Check, train, show."""
+    from thinwire.lab.training.joined import place
     from thinwire.lab.training.launch import WorkersFailed, launch
     from thinwire.lab.training.worker import Work
 
     with bad_input():
-        config = _config(options)
+        joined = place()
+        config = _config(options, joined)
         out = options.out or Path("runs") / "train" / _slug(config)
         _check(config)
-        saved = _make_room(options, out, config)
+        saved = _make_room(options, out, config, joined)
+    if joined is not None:
+        code = join(Work(config, out, options.resume, no_bar if options.quiet else step_bar), joined)
+        return _shown(out) if code == joined.rank == 0 else code
     try:
-        launch(Work(config, out, saved is not None, no_bar if options.quiet else step_bar))
+        told = Work(config, out, saved is not None, no_bar if options.quiet else step_bar)
+        in_one_process(told) if config.simulate else launch(told)
     except WorkersFailed as failed:
         print(f"thinwire train: the run failed: {failed}{_hint(out)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nstopped{_hint(out)}", file=sys.stderr)
         raise
+    return _shown(out)
+
+
+def _shown(out: Path) -> int:
     show(json.loads((out / "train.json").read_text(encoding="utf-8")), out)
     return 0
 
 
-def _config(options: argparse.Namespace) -> TrainConfig:
+def _config(options: argparse.Namespace, joined: Place | None) -> TrainConfig:
     """Return the config that the options describe. Raises ValueError."""
-    from thinwire.lab.training.config import TrainConfig
-
-    names = [f.name for f in fields(TrainConfig) if f.init and f.name not in ("workers", "cuda")]
-    gpus = _gpus(options.gpus)
-    given = {name: getattr(options, name) for name in names}
-    return TrainConfig(**given, workers=gpus or options.workers, cuda=gpus > 0)
-
-
-def _gpus(wanted: int | None) -> int:
-    """Return how many GPUs to use. Raises ValueError for more than there are."""
-    import torch
-
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted is not None and not 0 <= wanted <= there:
-        raise ValueError(f"--gpus is {wanted}, this machine has {there}; with 0, --workers processes train on the CPU")
-    return there if wanted is None else wanted
+    found = gpus(options.gpus)
+    if joined and options.simulate:
+        raise ValueError("--simulate is one process, and torchrun started several: start it without")
+    own = (0 if options.simulate else found) or (WORKERS if options.workers is None else options.workers)
+    return train_config(options, workers=workers(options, joined, found) if joined else own, cuda=found > 0)
 
 
 def _check(config: TrainConfig) -> None:
@@ -93,7 +95,7 @@ def _check(config: TrainConfig) -> None:
         raise BadInput(str(error)) from error
 
 
-def _make_room(options: argparse.Namespace, out: Path, config: TrainConfig) -> Saved | None:
+def _make_room(options: argparse.Namespace, out: Path, config: TrainConfig, joined: Place | None) -> Saved | None:
     """Return the checkpoint to go on from, if any; make the folder. What is there is deleted with --fresh only."""
     from thinwire.lab.training.checkpoint import newest
 
@@ -104,14 +106,15 @@ def _make_room(options: argparse.Namespace, out: Path, config: TrainConfig) -> S
         raise BadInput(f"{out} holds a run{_hint(out)}, --fresh starts again, another --out leaves it alone")
     saved = newest(out) if options.resume else None
     if saved is not None:
-        _check_saved(saved, config)
+        _check_saved(saved, config, joined)
     make_folder(out)
     for path in used if options.fresh else ():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # Workers that were started together may be at it at the same time.
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return saved
 
 
-def _check_saved(saved: Saved, config: TrainConfig) -> None:
+def _check_saved(saved: Saved, config: TrainConfig, joined: Place | None) -> None:
     """Raise BadInput for another run's checkpoint, ValueError for a damaged one; say what another number means."""
     from thinwire.lab.training.config import differences
 
@@ -119,8 +122,9 @@ def _check_saved(saved: Saved, config: TrainConfig) -> None:
         raise BadInput(f"{saved.folder} is of another run ({'; '.join(odd)}); give the same settings, or another --out")
     if config.compressor == "torch-powersgd":
         raise BadInput("torch-powersgd keeps its state by bucket, which no checkpoint can restore; use --fresh")
-    saved.check()
-    if saved.world != config.workers:
+    # Where machines share no folder, each has the parts of its own workers.
+    saved.check([joined.rank] if joined and saved.world == joined.world else None)
+    if saved.world != config.workers and not (joined and joined.rank):
         print(_other_world(saved.world, config), file=sys.stderr)
 
 

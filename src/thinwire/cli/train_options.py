@@ -1,19 +1,50 @@
-"""The options of `train`: they have the names of TrainConfig's fields."""
+"""The options of `train`, most of them also of `compare --distributed`: they have the names of TrainConfig's fields."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thinwire.lab.training.config import TrainConfig
 
 OF_KIND = "default: the model's kind decides"
+WORKERS = 2
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     _add_compression(parser.add_argument_group("compression"))
-    _add_run(parser.add_argument_group("the run"))
-    _add_optimization(parser.add_argument_group("optimization"))
+    _add_own(add_training_options(parser))
     _add_records(parser.add_argument_group("records"))
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add what describes a training run, compressor, workers and seed left out; return the group of the run."""
+    run = parser.add_argument_group("the run")
+    _add_run(run)
+    _add_optimization(parser.add_argument_group("optimization"))
+    return run
+
+
+def train_config(options: argparse.Namespace, **chosen: Any) -> TrainConfig:
+    """Return the config of the options, with other values for the fields in ``chosen``. Raises ValueError."""
+    from thinwire.lab.training.config import TrainConfig
+
+    names = [f.name for f in fields(TrainConfig) if f.init and hasattr(options, f.name)]
+    return TrainConfig(**{name: getattr(options, name) for name in names} | chosen)
+
+
+def gpus(wanted: int | None) -> int:
+    """Return how many GPUs to use. Raises ValueError for more than there are."""
+    import torch
+
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted is not None and not 0 <= wanted <= there:
+        raise ValueError(f"--gpus is {wanted}, this machine has {there}; with 0, --workers processes train on the CPU")
+    return there if wanted is None else wanted
 
 
 def _add_compression(group: argparse._ArgumentGroup) -> None:
@@ -24,6 +55,11 @@ def _add_compression(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--compressor", default="hggtopk", metavar="TEXT", help=text)
     density = "share of the elements that is sent, for a method's name that has one; default: the method's own"
     group.add_argument("--density", type=float, metavar="SHARE", help=density)
+    add_pipeline(group)
+
+
+def add_pipeline(group: argparse._ArgumentGroup) -> None:
+    """Add whether averaging goes on beside backward."""
     pipeline = "encode and send in threads of their own while backward goes on; default: within backward"
     group.add_argument("--use-pipeline", action="store_true", help=pipeline)
 
@@ -47,10 +83,21 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--batch-size", type=int, default=32, metavar="N", help="rows a step of each worker; default: 32"
     )
-    group.add_argument("--gpus", type=int, metavar="N", help="GPUs to use, 0 for none; default: all that are there")
-    workers = "processes where no GPU is used; default: 2"
-    group.add_argument("--workers", type=int, default=2, metavar="N", help=workers)
+
+
+def _add_own(group: argparse._ArgumentGroup) -> None:
+    add_workers(group)
+    simulate = "all workers in one process, one after the other: the same parameters and bytes; default: processes"
+    group.add_argument("--simulate", action="store_true", help=simulate)
     group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights, order and codecs; default: 0")
+
+
+def add_workers(group: argparse._ArgumentGroup) -> None:
+    """Add how many workers there are, and what each computes on."""
+    group.add_argument("--gpus", type=int, metavar="N", help="GPUs to use, 0 for none; default: all that are there")
+    workers = f"processes where no GPU is used; default: {WORKERS}"
+    # None and not 2: workers that torchrun started are as many as it says, and simulated ones as --simulate says.
+    group.add_argument("--workers", type=int, metavar="N", help=workers)
 
 
 def _add_optimization(group: argparse._ArgumentGroup) -> None:

@@ -62,14 +62,19 @@ def show(result: dict[str, Any], out: Path) -> None:
     """Print what a run came to."""
     config, totals, metric = result["config"], result["totals"], result["metric"]["name"]
     epochs = [row for row in result["epochs"] if row["step"] == totals["steps"]][-1:]
-    print(f"{config['model']} on {config['dataset']}, {config['workers']} workers, {config['compressor']}")
+    workers = f"{config['workers']} {'simulated ' if config.get('simulate') else ''}workers"
+    print(f"{config['model']} on {config['dataset']}, {workers}, {config['compressor']}")
     for row in epochs:
         print(f"after {row['step']} steps: {metric} {_number(row[metric])}, loss {_number(row['loss'])}")
     sent = f"sent {size(totals['sent_bytes'])} in all, {totals['ratio']:.1f}x less than dense all-reduces"
     print(f"{sent}; {totals['wall_s']:.1f} s")
+    if totals.get("k_ratio") is not None:
+        print(f"k accuracy {totals['k_ratio']:.3f}: elements kept of those that the density asks for")
     print()
     steps = max(totals["steps"], 1)
     table(("time of a step", "ms"), [(text, f"{totals[name] / steps * 1e3:.2f}") for name, text in PHASES.items()])
+    if result.get("worth"):
+        print(f"\n{result['worth']['text']}")
     print(f"\nrun: {out / 'train.json'}")
 
 

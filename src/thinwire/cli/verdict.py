@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from thinwire.cli.screen import table
-from thinwire.lab.report import Report, Written, units
+from thinwire.lab.report import Report, TrainReport, Written, units
+from thinwire.lab.report.distributed import tables as train_tables
 
 
 def show_report(written: Written) -> None:
     """Print it."""
     report = written.report
-    unit = " (pp)" if report.metric.percent else ""
-    head = ("configuration", report.metric.label, f"diff{unit}", "within", "bytes", "ratio", "up", "down")
-    table(head, _rows(report))
-    for verdict in (report.verdict, report.pairing_verdict):
+    if isinstance(report, TrainReport):
+        _training(report)
+        verdicts = (report.verdict, report.time_verdict)
+    else:
+        _federated(report)
+        verdicts = (report.verdict, report.pairing_verdict)
+    for verdict in verdicts:
         if verdict:
             print(f"\n{verdict.sentence}\n  {verdict.detail}".rstrip())
     print(f"\nreport: {written.html}")
+
+
+def _federated(report: Report) -> None:
+    unit = " (pp)" if report.metric.percent else ""
+    head = ("configuration", report.metric.label, f"diff{unit}", "within", "bytes", "ratio", "up", "down")
+    table(head, _rows(report))
 
 
 def _rows(report: Report) -> list[tuple[str, ...]]:
@@ -32,3 +42,13 @@ def _rows(report: Report) -> list[tuple[str, ...]]:
         )
         for row in report.configurations
     ]
+
+
+def _training(report: TrainReport) -> None:
+    unit = units.unit(report.metric)
+    head = ("method", report.metric.label, f"diff ({unit})" if unit else "diff", "within", "bytes", "ratio", "k")
+    seconds = () if report.simulated else ("step", "exposed")
+    rows = zip(report.configurations, train_tables.figures(report).rows, strict=True)
+    times = ("step_s", "exposed_s") if seconds else ()
+    cells = [(*row[:4], row[5], *row[7:9], *(units.seconds(getattr(own, key)) for key in times)) for own, row in rows]
+    table((*head, *seconds), cells)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from thinwire.codec import Codec, Spec, State, generator
 from thinwire.errors import WireError
-from thinwire.kernels import dispatch
+from thinwire.kernels import dispatch, fresh, small, uniform
 from thinwire.kernels.distortion import nmse
 from thinwire.kernels.narrow import saturate
 from thinwire.registry import child, parse
@@ -79,13 +79,24 @@ class Uniform(Codec, id="uniform", tag=4):
         assert self.bits is not None
         rows = self._rows(x)
         scales = self._scales(rows)
-        low = scales[:, 1:] if not self.symmetric else torch.zeros_like(scales)
-        levels = 2**self.bits - 1 if not self.symmetric else 2 ** (self.bits - 1) - 1
-        step = scales[:, :1]
-        position = torch.where(step > 0, (rows - low) / step, torch.zeros((), dtype=rows.dtype))
-        codes = self._round(position, seed).clamp_(-levels if self.symmetric else 0, levels)
-        codes = codes.to(torch.int32) + (levels if self.symmetric else 0)
-        return {"codes": dispatch.pack(codes.reshape(-1)[: x.numel()], self.bits), "scales": scales}, {}
+        codes = self._codes(rows, scales, seed)[: x.numel()]
+        packed = small.pack(codes, self.bits) if codes.dtype == torch.uint8 else dispatch.pack(codes, self.bits)
+        return {"codes": packed, "scales": scales}, {}
+
+    def _codes(self, rows: Tensor, scales: Tensor, seed: int) -> Tensor:
+        """Return the 1-D codes from 0, uint8 where they fit."""
+        assert self.bits is not None
+        low, step, (least, most) = None if self.symmetric else scales[:, 1:], scales[:, :1], self._levels
+        if self.rounding == "nearest":
+            return uniform.nearest(rows, low, step, least, most)
+        position = torch.where(step > 0, (rows if low is None else rows - low) / step, rows.new_zeros(()))
+        return self._round(position, seed).clamp_(least, most).sub_(least).to(torch.int32).view(-1)
+
+    @property
+    def _levels(self) -> tuple[int, int]:
+        """Return the lowest and the highest multiple of the step."""
+        assert self.bits is not None
+        return (1 - 2 ** (self.bits - 1), 2 ** (self.bits - 1) - 1) if self.symmetric else (0, 2**self.bits - 1)
 
     def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
         """Return the packed codes and the scales."""
@@ -102,18 +113,13 @@ class Uniform(Codec, id="uniform", tag=4):
         scales = parts["scales"]
         if not bool(torch.isfinite(scales).all()) or bool((scales[:, 0] < 0).any()):
             raise WireError("uniform: a scale is negative, NaN or infinite")
-        groups, width = self._grid(spec)
-        codes = dispatch.unpack(parts["codes"], self.bits, spec.numel)
-        if self.symmetric:
-            codes -= 2 ** (self.bits - 1) - 1
-            if bool((codes == 2 ** (self.bits - 1)).any()):
-                raise WireError(f"uniform: a code is beyond the {2**self.bits - 1} levels of the symmetric form")
-        out = torch.zeros(groups * width, dtype=spec.working)
-        out[: spec.numel] = codes.to(spec.working)
-        rows = out.view(groups, width).mul_(scales[:, :1])
-        if not self.symmetric:
-            rows.add_(scales[:, 1:])
-        return saturate(out[: spec.numel], spec.dtype).reshape(spec.shape)
+        unpack = small.unpack if self.bits <= 8 else dispatch.unpack
+        codes, (least, most) = unpack(parts["codes"], self.bits, spec.numel), self._levels
+        if self.symmetric and codes.numel() and int(codes.max()) > most - least:
+            raise WireError(f"uniform: a code is beyond the {2**self.bits - 1} levels of the symmetric form")
+        out = fresh.empty((spec.numel,), spec.working)
+        uniform.values(codes, None if self.symmetric else scales[:, 1:], scales[:, :1], least, self._grid(spec)[1], out)
+        return saturate(out, spec.dtype).reshape(spec.shape)
 
     def _grid(self, spec: Spec) -> tuple[int, int]:
         """Return how many groups share a scale, and how many elements each has."""
@@ -144,8 +150,6 @@ class Uniform(Codec, id="uniform", tag=4):
         return torch.cat([(high - low) / (2**self.bits - 1), low], 1)
 
     def _round(self, position: Tensor, seed: int) -> Tensor:
-        if self.rounding == "nearest":
-            return position.round()
         if self.rounding == "floor":
             return position.trunc() if self.symmetric else position.floor()
         noise = torch.rand(position.shape, generator=generator(seed), dtype=position.dtype)

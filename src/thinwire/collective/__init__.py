@@ -1,7 +1,8 @@
 """The only place that moves bytes between ranks: a link, what ranks agree on before they use it, and what goes over."""
 
-from thinwire.collective.agree import Plan, agree, refuse
+from thinwire.collective.agree import Plan, agree, refuse, terms_bytes
 from thinwire.collective.carry import carry
 from thinwire.collective.link import TorchLink
+from thinwire.collective.probe import LinkSpeed, probed
 
-__all__ = ["Plan", "TorchLink", "agree", "carry", "refuse"]
+__all__ = ["LinkSpeed", "Plan", "TorchLink", "agree", "carry", "probed", "refuse", "terms_bytes"]

@@ -7,6 +7,7 @@ planned differently find out before one reads the other's bytes.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +18,11 @@ from torch import Tensor
 from thinwire.collective.link import TorchLink
 from thinwire.errors import NonFiniteError, PeerError, PlanMismatch, WireError
 
-KINDS = ("failed", "nothing", "sum", "gather", "all-to-all")
+KINDS = ("failed", "end", "sum", "gather", "all-to-all")
 _KNOWN: dict[str, type[Exception]] = {cls.__name__: cls for cls in (NonFiniteError, WireError, PlanMismatch)}
 _SHOWN = 200
+_ROW = 2
+"""Numbers that a rank tells of itself, before one for each rank."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Plan:
         return "\n".join(f"{name}\t{line}" for name, line in self.lines.items())
 
 
+def terms_bytes(world: int) -> int:
+    """Return the bytes that a rank sends to agree once: what it tells of itself, a number for each rank, a check."""
+    return (world - 1) * 8 * (_ROW + world + 1)
+
+
 def agree(link: TorchLink, plan: Plan, kind: str, sizes: Sequence[int]) -> list[int]:
     """State the next exchange and how many bytes go to each rank; return how many bytes each rank has for this one.
 
@@ -48,9 +56,9 @@ def agree(link: TorchLink, plan: Plan, kind: str, sizes: Sequence[int]) -> list[
     rows = _told(link, [KINDS.index(kind), plan.digest, *sizes])
     if any(row[0] == KINDS.index("failed") for row in rows):
         raise _failure(link, rows, "")
-    if any(row[:2] != rows[0][:2] for row in rows):
+    if any(row[:_ROW] != rows[0][:_ROW] for row in rows):
         raise _mismatch(link, plan, [KINDS[row[0]] for row in rows])
-    return [row[2 + link.rank] for row in rows]
+    return [row[_ROW + link.rank] for row in rows]
 
 
 def refuse(link: TorchLink, plan: Plan, error: Exception) -> Exception:
@@ -63,21 +71,33 @@ def refuse(link: TorchLink, plan: Plan, error: Exception) -> Exception:
 
 
 def _told(link: TorchLink, row: list[int]) -> list[list[int]]:
-    told = torch.tensor(row, dtype=torch.int64).view(torch.uint8)
-    return [
-        x.clone().view(torch.int64).tolist() for x in link.swap("terms", [told] * link.world, [len(told)] * link.world)
-    ]
+    """Return the rows of all ranks. Raises WireError where one was damaged: then nobody knows what comes next."""
+    told = torch.tensor([*row, _check_word(row)], dtype=torch.int64).view(torch.uint8)
+    arrived = link.swap("terms", [told] * link.world, [len(told)] * link.world)
+    rows = [x.clone().view(torch.int64).tolist() for x in arrived]
+    for rank, (*words, check) in enumerate(rows):
+        if check != _check_word(words):
+            raise link.broken(WireError(f"what rank {rank} said of the next exchange was damaged on its way"))
+    return [words for *words, _ in rows]
+
+
+def _check_word(row: Sequence[int]) -> int:
+    return zlib.crc32(repr(row).encode())
 
 
 def _failure(link: TorchLink, rows: list[list[int]], text: str) -> Exception:
     """Return the error of the first rank that failed, naming it; further ranks' texts follow."""
     failed = [rank for rank, row in enumerate(rows) if row[0] == KINDS.index("failed")]
-    texts = _texts(link, text, [rows[rank][2] if rank in failed else 0 for rank in range(link.world)])
+    texts = _texts(link, text, [rows[rank][_ROW] if rank in failed else 0 for rank in range(link.world)])
     names, _, told = zip(*(texts[rank].partition("\n") for rank in failed), strict=True)
-    sentence = "; ".join(f"rank {rank}: {words}" for rank, words in zip(failed, told, strict=True))
-    if names[0] in _KNOWN:
-        return _KNOWN[names[0]](sentence)
-    return PeerError(f"{names[0]}: {sentence}")
+    return failure(dict(zip(failed, zip(names, told, strict=True), strict=True)))
+
+
+def failure(said: Mapping[int, tuple[str, str]]) -> Exception:
+    """Return the error that all ranks raise where some failed: rank -> the name of its error, and its words."""
+    sentence = "; ".join(f"rank {rank}: {words}" for rank, (_, words) in said.items())
+    name = next(iter(said.values()))[0]
+    return _KNOWN[name](sentence) if name in _KNOWN else PeerError(f"{name}: {sentence}")
 
 
 def _mismatch(link: TorchLink, plan: Plan, kinds: list[str]) -> PlanMismatch:

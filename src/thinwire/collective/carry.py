@@ -11,6 +11,7 @@ from thinwire.codec import Specs
 from thinwire.collective.agree import Plan, agree, refuse
 from thinwire.collective.frames import framed, unframed
 from thinwire.collective.link import TorchLink
+from thinwire.collective.settle import checksum_of, settle
 from thinwire.errors import WireError
 from thinwire.exchange.drive import AllToAllAll, Driving, GatherAll, Operation, SumAll
 from thinwire.exchange.requests import Average
@@ -20,30 +21,43 @@ _FRAME_BYTES, _TENSOR_BYTES = 1 << 12, 1 << 10
 
 
 def carry(link: TorchLink, driving: Driving, plan: Plan) -> dict[str, Average]:
-    """Return what the exchanges of a bucket came to: name -> Average.
+    """Return what the exchanges of a bucket came to: name -> Average; on all ranks, or on none.
 
     An error on one rank (NonFiniteError, WireError, any other as PeerError) is raised by all, naming the rank; so is
-    PlanMismatch where plans differ. RuntimeError where a peer is gone.
+    PlanMismatch where plans differ, and WireError where sums do. RuntimeError where a peer is gone.
     """
     reply: Any = None  # what starts a generator
+    checksum = 0
     while True:
         try:
             operation = driving.send(reply)
             outgoing = _outgoing(operation, link.world)
         except StopIteration as end:
+            settle(link, plan, checksum)
             return end.value  # type: ignore[no-any-return]
         except Exception as error:
             raise refuse(link, plan, error) from error
         sizes = agree(link, plan, _kind(operation), [len(piece) for piece in outgoing])
+        arrived = _moved(link, operation, outgoing, sizes)
         if isinstance(operation, SumAll):
-            reply = [link.sum_all(flat) for flat in operation.flats]
+            reply = arrived
+            checksum += sum(map(checksum_of, arrived))
             continue
-        _check(sizes, _expected(operation, link.world))
-        arrived = link.swap(_kind(operation), outgoing, sizes)
         try:
             reply = _read(operation, arrived, link.rank)
         except Exception as error:
             raise refuse(link, plan, error) from error
+
+
+def _moved(link: TorchLink, operation: Operation, outgoing: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+    """Return the sums, or the bytes that arrived. What fails in here others cannot be told of: it ends the link."""
+    try:
+        if isinstance(operation, SumAll):
+            return [link.sum_all(flat) for flat in operation.flats]
+        _check(sizes, _expected(operation, link.world))
+        return link.swap(_kind(operation), outgoing, sizes)
+    except Exception as error:
+        raise link.broken(error) from None
 
 
 def _kind(operation: Operation) -> str:

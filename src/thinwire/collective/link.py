@@ -6,12 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from thinwire.codec import Spec
+from thinwire.exchange.sums import added
+from thinwire.kernels.narrow import saturate
+
+E = TypeVar("E", bound=Exception)
 
 
 class TorchLink:
@@ -28,9 +32,11 @@ class TorchLink:
         self.sent_bytes: Counter[str] = Counter()
         """Bytes handed to the transport, by kind: terms, sum, gather, all-to-all."""
         self.received_bytes: Counter[str] = Counter()
+        self.rounds = 0
+        """Exchanges so far: each takes the link's latency once."""
         self.seconds = 0.0
         """Wall-clock time in here, waiting for peers included."""
-        self._broken: RuntimeError | None = None
+        self._broken: Exception | None = None
 
     @classmethod
     def beside(cls, group: dist.ProcessGroup) -> TorchLink:
@@ -56,8 +62,19 @@ class TorchLink:
         self._transport(arrived, torch.cat(leaving), lengths, [len(piece) for piece in leaving])
         self.sent_bytes[kind] += sum(map(len, leaving))
         self.received_bytes[kind] += len(arrived)
+        self.rounds += 1
         self.seconds += time.perf_counter() - started
         return [*_with_own(torch.split(arrived, lengths), outgoing, self.rank)]
+
+    def broken(self, error: E) -> E:
+        """Exchange nothing from now on, because of an error, which is returned: nobody could tell what bytes mean.
+
+        Connections are closed, which ends the waiting of the others.
+        """
+        if self._broken is None:
+            self._broken = error
+            del self.group
+        return error
 
     def _transport(self, arrived: Tensor, leaving: Tensor, lengths: list[int], splits: list[int]) -> None:
         """Once a peer was waited for in vain, wait no more: the rest of a step would take a time-out a bucket."""
@@ -66,8 +83,7 @@ class TorchLink:
         try:
             self.group.alltoall_base(arrived, leaving, lengths, splits).wait()  # type: ignore[attr-defined]
         except RuntimeError as error:
-            self._broken = error
-            raise
+            raise self.broken(error) from None
 
     def gather(self, data: Tensor, sizes: Sequence[int]) -> list[Tensor]:
         """Return the bytes of all ranks, in rank order; ``sizes`` are their numbers."""
@@ -82,12 +98,15 @@ class TorchLink:
 
         Added in float32 (float64 for float64) in the order of the ranks: an element's sum does not depend on where in
         ``flat`` it stands, as in a ring it would, so other buckets give the same bits. Each rank sends what it does in
-        a ring: ``2 (N - 1) / N`` of the tensor.
+        a ring: ``2 (N - 1) / N`` of the tensor. Two ranks tell each other all at once.
         """
+        if self.world == 2:
+            both = self.swap("sum", [_raw(flat)] * 2, [_raw(flat).numel()] * 2)
+            return flat.copy_(added([part.view(flat.dtype) for part in both]))
         shards = flat.tensor_split(self.world)
         own = shards[self.rank]
         parts = self.swap("sum", [_raw(shard) for shard in shards], [_raw(own).numel()] * self.world)
-        own.copy_(_added([part.view(flat.dtype) for part in parts]))
+        own.copy_(saturate(added([part.view(flat.dtype) for part in parts]), flat.dtype))
         sums = self.swap("sum", [_raw(own)] * self.world, [_raw(shard).numel() for shard in shards])
         for shard, part in zip(shards, sums, strict=True):
             shard.copy_(part.view(flat.dtype))
@@ -110,10 +129,3 @@ def _with_own(arrived: Sequence[Tensor], outgoing: Sequence[Tensor], rank: int) 
 
 def _raw(flat: Tensor) -> Tensor:
     return flat.view(torch.uint8)
-
-
-def _added(parts: Sequence[Tensor]) -> Tensor:
-    total = parts[0].to(Spec.of(parts[0]).working, copy=True)
-    for part in parts[1:]:
-        total += part
-    return total

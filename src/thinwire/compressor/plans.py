@@ -46,13 +46,23 @@ class Sending:
 
         Raises NonFiniteError naming the tensor.
         """
-        curves = self._curves(policy)
-        signals = replace(self.signals, curves=curves or {})
-        plan = policy.plan(self.specs, signals)
-        if curves is None:
+        plan, signals, joint = self._first(policy)
+        if not joint:
             return ((name, self._encode(name, plan[name])) for name in self.targets), _kept(policy, signals)
         sent, trials = self._settled(policy, plan, signals)
         return sent.items(), _kept(policy, replace(signals, trials=tuple(trials)))
+
+    def planned(self, policy: Policy) -> tuple[Plan, State]:
+        """Return the plan by which ``encoded`` would encode, and what the policy wants to remember."""
+        plan, signals, joint = self._first(policy)
+        trials = self._settled(policy, plan, signals)[1] if joint else []
+        return (trials[-1].plan if joint else plan), _kept(policy, replace(signals, trials=tuple(trials)))
+
+    def _first(self, policy: Policy) -> tuple[Plan, Signals, bool]:
+        """Return the policy's first plan, the signals it had, and whether it has a goal for the whole message."""
+        curves = self._curves(policy)
+        signals = replace(self.signals, curves=curves or {})
+        return policy.plan(self.specs, signals), signals, curves is not None
 
     def _settled(self, policy: Any, plan: Plan, signals: Signals) -> tuple[dict[str, Sent], list[Trial]]:
         """Return every tensor encoded as the policy's last plan wants it, and what its plans cost."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from thinwire.codec import Codec, Spec
-from thinwire.collective import TorchLink
+from thinwire.collective import TorchLink, probed
 from thinwire.compressor import Compressor
 from thinwire.ddp.compression import GradientCompression
 from thinwire.ddp.lanes import Lanes
 from thinwire.ddp.method import check, resolved
+from thinwire.ddp.planner import Planner
 from thinwire.policy import Policy
 
 
@@ -26,27 +28,37 @@ def compress_gradients(
     scaler: torch.amp.GradScaler | None = None,
     nonfinite: Literal["raise", "pass"] | None = None,
     seed: int = 0,
+    probe: bool = False,
+    replan_steps: int = 100,
 ) -> GradientCompression:
     """Compress what the ranks of ``model`` send each other in ``backward``; call it on all ranks, once a model.
 
     ``method``: a name of ``thinwire.zoo`` (with ``density``, if it has one), a description such as ``"TopK(0.01)"``, a
-    codec, a policy that looks at shapes and the step only, or a compressor. What ``method`` does not say is as usual:
+    codec, a policy, or a compressor. What ``method`` does not say is as usual:
     error feedback, and tensors of one dimension or under 1,024 elements uncompressed.
 
     With ``use_pipeline``, buckets are encoded and sent in ``lanes`` threads while backward makes the next; without,
     within backward. ``scaler``: the GradScaler of the loss, whose scale is taken out before encoding. ``nonfinite``:
     what becomes of a gradient that holds NaN or infinity on some rank: ``raise`` NonFiniteError on all; ``pass``, the
     default with a scaler, which then skips the step: all get NaN, and no residual changes. ``seed`` (0 to 2**32 - 1)
-    drives every random choice; the same on all ranks.
+    drives every random choice; the same on all ranks. ``probe``: measure the link first, for about a second at most,
+    so that ``worth()`` and ``report()`` say if compression pays on it.
+
+    A policy that looks at data, the loss or the link (``ByteBudget``, ``Plateau``, ``Deadline``) would plan differently
+    on each rank: rank 0 asks it for all, with its own gradients and residuals, at steps 1, 2, 4, 8, ... and then
+    every ``replan_steps``; such a step is sent once backward is over. See ``GradientCompression.note``.
 
     Bytes travel over gloo, in groups made here, with the time-out of the model's own: the model may be on CUDA devices
     and its own group NCCL, but its gradients go through the CPU's memory. Raises ValueError on what cannot be.
     """
     if lanes < 1:
         raise ValueError(f"lanes is {lanes!r}, expected an integer from 1")
+    if not isinstance(replan_steps, int) or replan_steps < 1:
+        raise ValueError(f"replan_steps is {replan_steps!r}, expected an integer from 1")
     made = resolved(method, density)
     parameters = {name: x for name, x in model.module.named_parameters() if x.requires_grad}
-    check(made, {name: Spec.of(x) for name, x in parameters.items()})
+    specs = {name: Spec.of(x) for name, x in parameters.items()}
+    check(made, specs)
     links = [TorchLink.beside(model.process_group) for _ in range(lanes if use_pipeline else 1)]
     compression = GradientCompression(
         parameters,
@@ -56,6 +68,8 @@ def compress_gradients(
         nonfinite or ("raise" if scaler is None else "pass"),
         seed,
         use_pipeline,
+        Planner(made, specs, replan_steps, seed, dist.get_world_size(model.process_group)),
+        probed(links[0], model.process_group, next(iter(parameters.values())).device) if probe else None,
     )
     model.register_comm_hook(compression, GradientCompression.hook)
     return compression

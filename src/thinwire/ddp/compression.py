@@ -2,6 +2,7 @@
 
 # No postponed annotations here: torch compares the hook's with the classes themselves.
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -13,15 +14,21 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import Parameter
 
-from thinwire.codec import State
-from thinwire.collective import TorchLink, carry
+from thinwire.codec import Codec, State
+from thinwire.collective import LinkSpeed, TorchLink, carry
 from thinwire.compressor import Compressor
-from thinwire.ddp.bucket import Outcome, Turn, averaged
+from thinwire.ddp.accounts import Accounts
+from thinwire.ddp.bucket import Outcome, Turn, averaged, targets_of
+from thinwire.ddp.course import Course
 from thinwire.ddp.lanes import Lanes
+from thinwire.ddp.lead import led, terms
+from thinwire.ddp.planner import Planner
 from thinwire.ddp.report import StepReport, text
 from thinwire.ddp.staged import Staged
 from thinwire.ddp.state import Memory, loaded, saved
-from thinwire.ddp.work import Done, work
+from thinwire.ddp.waiting import Waiting
+from thinwire.ddp.work import Done
+from thinwire.ddp.worth import Worth, worth
 from thinwire.errors import NonFiniteError
 from thinwire.exchange import Place
 
@@ -29,7 +36,8 @@ from thinwire.exchange import Place
 class GradientCompression:
     """Averages the gradients of one DistributedDataParallel model, compressed. ``compress_gradients`` makes it.
 
-    ``made``, ``lanes`` and ``nonfinite`` are as there; ``scale`` returns the loss scale of the step.
+    ``made``, ``lanes`` and ``nonfinite`` are as there; ``scale`` returns the loss scale of the step; ``planner`` is of
+    ``made``; ``link`` is what was measured, if anything.
     """
 
     def __init__(
@@ -41,22 +49,25 @@ class GradientCompression:
         nonfinite: Literal["raise", "pass"],
         seed: int,
         pipelined: bool,
+        planner: Planner,
+        link: LinkSpeed | None = None,
     ) -> None:
         self.made, self.nonfinite, self.seed, self.pipelined = made, nonfinite, seed, pipelined
+        self.link = link
+        """How fast the link between the ranks is, if it was measured."""
         self.step = 0
         """Steps begun so far."""
-        self.last: StepReport | None = None
-        """What the newest step cost."""
-        self.steps: list[StepReport] = []
-        """What every step of this run cost."""
-        self._lanes, self._scale = lanes, scale
+        self._lanes, self._scale, self._planner = lanes, scale, planner
+        if link is not None:
+            planner.note(None, link.bandwidth_bps, link.latency_s)
         self._parameters = dict(parameters)
         self._names = {id(parameter): name for name, parameter in parameters.items()}
         self._place = Place(lanes.links[0].rank, lanes.links[0].world)
         self._memory = Memory()
+        self._waiting: list[Waiting] = []
+        self._planning: Future[Course] | None = None
         self._running: list[Future[Done]] = []
-        self._called_s: list[tuple[float, float]] = []
-        self._counted = (0, 0)
+        self._accounts = Accounts(lanes, self._place.world, pipelined)
 
     @property
     def rank(self) -> int:
@@ -68,13 +79,33 @@ class GradientCompression:
         """Number of ranks."""
         return self._place.world
 
+    @property
+    def last(self) -> StepReport | None:
+        """What the newest step cost."""
+        return self._accounts.steps[-1] if self._accounts.steps else None
+
+    @property
+    def steps(self) -> list[StepReport]:
+        """What the newest steps of this run cost, up to 10,000."""
+        return list(self._accounts.steps)
+
+    @property
+    def plan(self) -> Mapping[str, Codec] | None:
+        """Name -> codec as rank 0 planned; None before that, and where the policy looks at shapes and step only."""
+        return self._planner.course.codecs if self._planner.course else None
+
+    @property
+    def budget_bytes(self) -> float | None:
+        """Bytes that one encoding of all gradients may take, in the mean over steps; None without such a policy."""
+        return self._planner.goal_bytes
+
     def state_dict(self) -> State:
         """Return what this rank has to save, tensors only: step, world, rank, and what it remembers by parameter name.
 
         Keys are ``residual/<name>``, others that the feedback keeps, and ``history/<name>/<key>``. Every rank saves its
-        own. Nothing in it changes later.
+        own. Nothing in it changes later. Where rank 0 plans, the plan is below ``plan/``.
         """
-        return saved(self._memory, self.step, self.world, self.rank)
+        return saved(self._memory, self.step, self.world, self.rank) | self._planner.state()
 
     def load_state_dict(self, state: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]) -> None:
         """Go on from what ``state_dict`` returned: this rank's own or, needed if their number changed, that of all.
@@ -85,11 +116,33 @@ class GradientCompression:
         states = [state] if isinstance(state, Mapping) else list(state)
         memory, step = loaded(states, self.rank, self.world)
         self._check(memory)
+        # The first rank's own has what the policy remembers; the plan is the same in all.
+        self._planner.load(next(x for x in states if int(x["rank"]) == self.rank % int(x["world"])))
         self._memory, self.step = memory, step
 
     def report(self) -> str:
-        """Return what the steps of this run cost, as text."""
-        return text(self.steps)
+        """Return what the steps of this run cost, as text; and if that paid, where the link was measured."""
+        lines = [self.worth().text] if self.link and self.steps else []
+        return "\n  ".join([text(self.steps), *self._planner.lines(), *lines])
+
+    def note(
+        self, *, loss: float | None = None, bandwidth_bps: float | None = None, latency_s: float | None = None
+    ) -> None:
+        """Tell policies what they may look at; rank 0's counts, and other ranks may leave it out.
+
+        ``loss``: the training loss of a step, before its backward; a plan is made with the mean of those since the last
+        plan. ``bandwidth_bps`` and ``latency_s``: of the link, bits per second and seconds one way.
+        """
+        self._planner.note(loss, bandwidth_bps, latency_s)
+
+    def worth(self, link: LinkSpeed | None = None) -> Worth:
+        """Return what compression buys on the link that was measured, or on another; as this rank saw its last steps.
+
+        Raises ValueError before the first step, and where no link was given or measured and there are other ranks.
+        """
+        if (link or self.link) is None and self.world > 1:
+            raise ValueError("no link was measured: compress_gradients(..., probe=True) does, or give worth() one")
+        return worth(self.steps, link or self.link or LinkSpeed(0.0, math.inf), self.pipelined)
 
     def hook(self, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
         """Average one bucket. What goes wrong, on any rank, ``backward`` raises once all buckets were seen."""
@@ -97,27 +150,60 @@ class GradientCompression:
         if bucket.index() == 0:
             self._begin()
         buffer = bucket.buffer()
-        staged = Staged(buffer, bucket.gradients(), [self._names[id(x)] for x in bucket.parameters()])
+        names = [self._names[id(x)] for x in bucket.parameters()]
+        staged, ready = Staged(buffer, bucket.gradients(), names), _future(buffer)
         turn = Turn(self.step, self.seed, self._scale())
-        ready = _future(buffer)
-        self._running.append(
-            self._lanes.submit(bucket.index(), partial(work, staged, partial(self._averaged, turn), ready))
-        )
+        self._waiting.append(Waiting(bucket.index(), names, staged, turn, ready))
+        if bucket.is_last() or not self._planner.replans(self.step):
+            self._submit()
         if bucket.is_last():
             _after_backward(self._end)
-        self._called_s.append((started, time.perf_counter()))
+        self._accounts.called(started)
         return ready
 
     def _begin(self) -> None:
         for abandoned in self._running:  # a backward that was interrupted
             abandoned.exception()
         self.step += 1
-        self._running, self._called_s = [], []
-        self._counted = self._bytes()
+        self._running, self._waiting, self._planning = [], [], None
+        self._accounts.begin()
 
-    def _averaged(self, turn: Turn, gradients: Mapping[str, Tensor], link: TorchLink) -> Outcome | None:
+    def _submit(self) -> None:
+        """Hand the buckets that came to their lanes; where a plan is due, those are all of the step's."""
+        if self._planner.due(self.step) and not self._planning:
+            self._planning = self._lanes.submit(0, partial(self._plan, tuple(self._waiting)))
+        for bucket in self._waiting:
+            work = partial(bucket.work, partial(self._averaged, self._planning), self._planning)
+            self._running.append(self._lanes.submit(bucket.number, work))
+        self._waiting = []
+
+    @torch.no_grad()
+    def _plan(self, waiting: Sequence[Waiting], link: TorchLink) -> Course:
+        """Return the plan that all ranks follow from this step on: as rank 0 makes it, if anew from its targets."""
+
+        def make() -> Course:
+            if not self._planner.replans(self.step):
+                return self._planner.tuned(self.step)
+            targets: dict[str, Tensor] = {}
+            for bucket in waiting:
+                targets |= targets_of(bucket.staged.gradients(), self._memory, self.made, bucket.turn.scale)
+            return self._planner.planned(targets, self.step)
+
+        course, started = self._planner.course, time.perf_counter()
+        names = {name for bucket in waiting for name in bucket.names}
+        if course is not None and not self._planner.replans(self.step):
+            names = {*course.codecs}
+        course = led(link, terms(self.step, self.made.policy), names, make)
+        self._accounts.plan_s = time.perf_counter() - started
+        return course
+
+    def _averaged(
+        self, planning: Future[Course] | None, turn: Turn, gradients: Mapping[str, Tensor], link: TorchLink
+    ) -> Outcome | None:
         try:
-            return averaged(gradients, self._memory, self.made, self._place, turn, partial(carry, link))
+            course = planning.result() if planning else self._planner.course
+            codecs = course.codecs if course else None
+            return averaged(gradients, self._memory, self.made, self._place, turn, partial(carry, link), codecs)
         except NonFiniteError:
             if self.nonfinite == "raise":
                 raise
@@ -138,33 +224,10 @@ class GradientCompression:
                 for name in [name for name in outcome.choices if self._parameters[name].grad is None]:
                     outcome.memory.forget(name)
                 self._memory.update(outcome.memory)
-        self._report(done)
-
-    def _report(self, done: Sequence[Done]) -> None:
-        counted = self._bytes()
-        choices = {name: c for bucket in done if bucket.outcome for name, c in bucket.outcome.choices.items()}
-        same = self.last is not None and self.last.exchanges == choices
-        self.last = StepReport(
-            step=self.step,
-            world=self.world,
-            sent_bytes=counted[0] - self._counted[0],
-            received_bytes=counted[1] - self._counted[1],
-            dense_bytes=sum(bucket.dense_bytes for bucket in done),
-            encode_s=sum(bucket.encode_s for bucket in done),
-            exposed_s=self._exposed_s(done),
-            exchanges=self.last.exchanges if self.last and same else choices,
-        )
-        self.steps.append(self.last)
-
-    def _bytes(self) -> tuple[int, int]:
-        """Return the bytes sent and received so far."""
-        links = self._lanes.links
-        return sum(x.sent_bytes.total() for x in links), sum(x.received_bytes.total() for x in links)
-
-    def _exposed_s(self, done: Sequence[Done]) -> float:
-        if not self.pipelined:
-            return sum(ended - started for started, ended in self._called_s)
-        return max(0.0, max(bucket.ended_s for bucket in done) - self._called_s[-1][0])
+            self._planner.follow(self._planning.result() if self._planning else None)
+        report = self._accounts.close(self.step, done)
+        if len(outcomes) == len(done):
+            self._planner.spent(report.encoded_bytes, self.step, self._accounts.turn(report))
 
     def _check(self, memory: Memory) -> None:
         """Raise ValueError where what was saved is not of these parameters."""

@@ -25,6 +25,9 @@ class _Contribution(Codec):
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         return parts["data"]
 
+    def subtract_(self, target: Tensor, encoded: Encoded) -> None:
+        target -= encoded.known_part("data")
+
     def nonzeros(self, encoded: Encoded) -> tuple[Tensor, Tensor] | None:
         if not self.sparse:
             return None

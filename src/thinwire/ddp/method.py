@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import fields
 from typing import Any
 
 from thinwire.codec import Codec, Spec
@@ -10,32 +11,29 @@ from thinwire.compressor import Compressor
 from thinwire.policy import Policy, Signals
 from thinwire.zoo import compressor, zoo
 
-_SHARED = ("round",)
-"""What all ranks know alike: a policy that looks at more would plan differently on each."""
+_OWN = frozenset(field.name for field in fields(Signals)) - {"round"}
+"""Signals that are a rank's own: all know the step alike."""
+
+_AUTO = "Compressor(Fixed(Step(nmse=0.2, symbols=Ans()), small=Step(nmse=0.005)), ErrorFeedback())"
+"""The quantizer of ``zoo["auto"]``; its other option finds the rank of every matrix, which no step has time for."""
 
 
 def resolved(method: str | Codec | Policy | Compressor, density: float | None) -> Compressor:
     """Return the compressor that a name, a description, a codec, a policy or a compressor stands for.
 
-    Raises ValueError on what is unknown, and where ``density`` is given beside what is not the
-    name of a method that has one.
+    ``auto`` is the one for gradients. Raises ValueError on what is unknown, and where ``density`` is given beside what
+    is not the name of a method that has one.
     """
     if density is not None:
         if not isinstance(method, str) or method not in zoo:
             raise ValueError(f"density goes with the name of a method, not with {method!r}: state it there")
         return compressor(zoo.method(method, density))
-    return compressor(method)
+    return compressor(_AUTO if isinstance(method, str) and method == "auto" else method)
 
 
 def check(made: Compressor, specs: Mapping[str, Spec]) -> None:
-    """Raise ValueError where a compressor needs what a rank does not know, or ranks do not share."""
-    try:
-        made.policy.plan(specs, _SharedSignals())
-    except _LookedError as looked:
-        raise ValueError(
-            f"{made.policy!r} looks at signals.{looked}, which differs between ranks or is not known: gradients of "
-            "data-parallel training need a policy that looks at shapes and the step only, such as Fixed or WarmUp"
-        ) from None
+    """Raise ValueError where a compressor needs what a bucket does not know, or its policy has no plan for tensors."""
+    looks(made.policy, specs)
     if made.clip is not None and made.clip.norm is not None:
         raise ValueError(
             f"{made.clip!r}: gradients are sent bucket by bucket, before their norm is known; use Clip(value=...), or "
@@ -43,14 +41,32 @@ def check(made: Compressor, specs: Mapping[str, Spec]) -> None:
         )
 
 
+def looks(policy: Policy, specs: Mapping[str, Spec], at: Collection[str] = _OWN) -> bool:
+    """Return whether a policy looks at some signals; by default, those that differ between ranks.
+
+    Such a policy would plan differently on each.
+    """
+    signals = _watched(at)
+    try:
+        for ask in (getattr(policy, "options", None), policy.plan):
+            if ask is not None:
+                ask(specs, signals)
+    except _LookedError:
+        return True
+    return False
+
+
 class _LookedError(Exception):
-    """A policy looked at a signal that it must not."""
+    """A policy looked at a signal that is watched."""
 
 
-class _SharedSignals(Signals):
-    """Signals of which nothing but what all ranks share may be looked at."""
+def _watched(names: Collection[str]) -> Signals:
+    """Return signals of which some must not be looked at."""
 
-    def __getattribute__(self, name: str) -> Any:
-        if name in Signals.__dataclass_fields__ and name not in _SHARED:
-            raise _LookedError(name)
-        return super().__getattribute__(name)
+    class Watched(Signals):
+        def __getattribute__(self, name: str) -> Any:
+            if name in names:
+                raise _LookedError(name)
+            return super().__getattribute__(name)
+
+    return Watched()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from thinwire.exchange import Choice
+from thinwire.exchange.selected import NOTHING, Selected
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,23 @@ class StepReport:
     """Encoding, averaging and decoding, over all buckets; lanes that ran side by side add up."""
     exposed_s: float
     """What training waited for: all the time in the hook or, with a pipeline, from the last bucket to the end."""
+    lane_s: float
+    """Of ``encode_s``, that of the lane that had most."""
+    lane_rounds: int
+    """Exchanges of bytes with the other ranks, of the lane that had most."""
+    buckets: int
+    last_share: float
+    """Of ``dense_bytes``, the share in the last bucket: what cannot be sent before backward is over."""
+    backward_s: float
+    """Backward from the first bucket to the last, without the time in the hook: what averaging can hide behind."""
     exchanges: Mapping[str, Choice] = field(default_factory=dict, repr=False)
     """How each parameter was averaged, and why so."""
+    selected: Selected = NOTHING
+    """Elements that sparse codecs selected of this rank's gradients, and what their densities asked for."""
+    encoded_bytes: int = 0
+    """Of one encoding of each of this rank's gradients, framing included: what a budget is about."""
+    plan_s: float = 0.0
+    """Planning, or waiting for rank 0's plan; part of ``exposed_s``."""
 
     @property
     def allreduce_bytes(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -27,13 +27,13 @@ class Staged:
             raise ValueError(f"the gradient of {self._names[0]} is a sparse tensor; use Embedding(sparse=False)")
         return dict(zip(self._names, self._on_cpu(), strict=True))
 
-    def write(self, means: Mapping[str, Tensor] | None) -> None:
-        """Put name -> tensor into the bucket; None: NaN everywhere."""
-        if means is None:
+    def write(self, put: Callable[[str, Tensor], None] | None) -> None:
+        """Have each gradient of the bucket written, by ``put(name, into)``; None: NaN everywhere."""
+        if put is None:
             self.buffer.fill_(float("nan"))
             return
         for view, name in zip(self._views, self._names, strict=True):
-            view.copy_(means[name])
+            put(name, view)
 
     def _on_cpu(self) -> Sequence[Tensor]:
         if self._ready is None:

@@ -12,6 +12,8 @@ from thinwire.codec import State
 
 _COUNTERS = ("step", "world", "rank")
 _HISTORY = "history"
+PLAN = "plan/"
+"""Keys below it are the planner's."""
 
 
 @dataclass
@@ -75,13 +77,13 @@ def loaded(states: Sequence[Mapping[str, Tensor]], rank: int, world: int) -> tup
             f"rank {rank} of {world} needs the state of rank {', '.join(map(str, missing))} of {old}, and was given "
             f"those of {sorted(by_rank)}: load_state_dict([...]) takes the states of all ranks"
         )
-    memory = {j: Memory.of(_without_counters(by_rank[j])) for j in wanted}
+    memory = {j: Memory.of(_of_parameters(by_rank[j])) for j in wanted}
     kept = memory[rank].kept if old == world else _merged([memory[j].kept for j in wanted[:-1]], world / old)
     return Memory(kept, memory[rank % old].histories), steps.pop()
 
 
-def _without_counters(state: Mapping[str, Tensor]) -> State:
-    return {key: x for key, x in state.items() if key not in _COUNTERS}
+def _of_parameters(state: Mapping[str, Tensor]) -> State:
+    return {key: x for key, x in state.items() if key not in _COUNTERS and not key.startswith(PLAN)}
 
 
 def _merged(kept: Sequence[Mapping[str, State]], factor: float) -> dict[str, State]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +21,14 @@ class Done:
     outcome: Outcome | None
     dense_bytes: int
     encode_s: float
+    rounds: int
     ended_s: float
+
+
+def busiest(done: Sequence[Done], lanes: int) -> tuple[float, int]:
+    """Return the most seconds of encoding, and the most rounds, that a lane had of a step's buckets."""
+    shares = [done[lane::lanes] for lane in range(lanes)]
+    return max(sum(x.encode_s for x in own) for own in shares), max(sum(x.rounds for x in own) for own in shares)
 
 
 @torch.no_grad()
@@ -32,15 +39,16 @@ def work(
     link: TorchLink,
 ) -> Done:
     """Average one bucket in place. DDP gets its future whatever happens, or its backward would never end."""
-    started, waited = time.perf_counter(), link.seconds
+    started, waited, rounds = time.perf_counter(), link.seconds, link.rounds
     try:
         gradients = staged.gradients()
         dense_bytes = sum(x.numel() * x.dtype.itemsize for x in gradients.values())
         outcome = average(gradients, link)
-        staged.write(outcome.means if outcome else None)
+        staged.write(outcome.write if outcome else None)
     finally:
         ready.set_result(staged.buffer)
     ended = time.perf_counter()
     # The means are in the bucket: a second copy of all gradients would stay until the step ends.
-    left = replace(outcome, means={}) if outcome else None
-    return Done(left, dense_bytes, ended - started - (link.seconds - waited), ended)
+    left = replace(outcome, averages={}) if outcome else None
+    encode_s = ended - started - (link.seconds - waited)
+    return Done(left, dense_bytes, encode_s, link.rounds - rounds, ended)

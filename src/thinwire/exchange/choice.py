@@ -19,7 +19,7 @@ from thinwire.exchange.sums import summed
 from thinwire.exchange.two_shot import two_shot
 
 Name = Literal["alone", "sum", "gather", "two-shot", "power"]
-EXCHANGES: dict[Name, Callable[[Codec, Tensor, Place, int, State], Exchange]] = {
+EXCHANGES: dict[Name, Callable[[Codec, Tensor, Place, int, State, float | None], Exchange]] = {
     "alone": gathered, "sum": summed, "gather": gathered, "two-shot": two_shot, "power": power,
 }  # fmt: skip
 """By the name of a choice. Alone, a gather has nobody to ask: the codec is applied all the same."""
@@ -37,13 +37,16 @@ class Choice:
     reason: str
 
 
-def start(name: Name, codec: Codec, x: Tensor, place: Place, seed: int, history: State) -> Exchange:
+def start(
+    name: Name, codec: Codec, x: Tensor, place: Place, seed: int, history: State, squares: float | None = None
+) -> Exchange:
     """Return the exchange that averages x; nothing runs before its first step.
 
     x: float, any shape and device, in the dtype that travels; not changed. ``seed`` (0 to 2**32 - 1) is the same on all
     ranks. ``history`` is what the last exchange of this tensor returned, under the same choice or another.
+    ``squares`` is ``kernels.distortion.energy(x)``: whoever has it saves a read of the tensor.
     """
-    return EXCHANGES[name](codec, x, place, seed, history)
+    return EXCHANGES[name](codec, x, place, seed, history, squares)
 
 
 @cache

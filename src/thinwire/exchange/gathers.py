@@ -10,21 +10,40 @@ from torch import Tensor
 from thinwire.codec import Codec, Encoded, State, decode, derive_seed, encode_with_history, forget
 from thinwire.errors import WireError
 from thinwire.exchange.requests import Average, Exchange, Gather, Place
-from thinwire.kernels import fresh
+from thinwire.exchange.scattered import Pair, Scattered, checked_pair
+from thinwire.exchange.selected import selected
+from thinwire.exchange.sums import added
 from thinwire.kernels.distortion import all_finite
 
 
-def gathered(codec: Codec, x: Tensor, place: Place, seed: int, history: State) -> Exchange:
+def gathered(
+    codec: Codec, x: Tensor, place: Place, seed: int, history: State, squares: float | None = None
+) -> Exchange:
     """Average a float tensor by any codec. Sparse ones are added in as many operations as they sent elements.
 
     Raises NonFiniteError where the codec is lossy and x is not finite, WireError where a rank sent what cannot be
     decoded.
     """
-    encoded, history = encode_with_history(codec, x, rank_seed(seed, place), history)
+    encoded, history = encode_with_history(codec, x, rank_seed(seed, place), history, squares)
     replies: list[Encoded] = yield Gather(forget(encoded), (encoded.spec,) * place.world)
+    mine, counts = _decoded_values(encoded), selected(codec, encoded)
+    pairs = [mine.codec.nonzeros(mine) if rank == place.rank else _pair(reply) for rank, reply in enumerate(replies)]
+    if None not in pairs:
+        return Average(Scattered(encoded.spec, [pair for pair in pairs if pair]), mine, history, counts)
     contributed = own(encoded)
-    total = total_of(replies, {place.rank: contributed})
-    return Average(checked(total.div_(place.world), codec), contributed, history)
+    return Average(mean_of(replies, {place.rank: contributed}, codec), contributed, history, counts)
+
+
+def _decoded_values(encoded: Encoded) -> Encoded:
+    """Return what was encoded with the values of a sparse codec as they decode: they are asked for several times."""
+    pair = encoded.codec.nonzeros(encoded)
+    return replace(encoded, known={**encoded.known, "values": pair[1]}) if pair else encoded
+
+
+def _pair(encoded: Encoded) -> Pair | None:
+    """Return what another rank's sparse codec sent, safe to add; None for another codec. Raises WireError."""
+    pair = encoded.codec.nonzeros(encoded)
+    return checked_pair(pair, encoded.spec) if pair else None
 
 
 def rank_seed(seed: int, place: Place) -> int:
@@ -37,10 +56,26 @@ def own(encoded: Encoded) -> Tensor:
     return decode(replace(encoded, parts={**encoded.parts, **encoded.known}, known={})).to(encoded.spec.working)
 
 
-def total_of(replies: Sequence[Encoded], decoded: Mapping[int, Tensor]) -> Tensor:
-    """Return the sum of what the ranks sent, in rank order, in the working dtype; ``decoded`` is what one has of it."""
-    total = fresh.zeros(replies[0].spec.shape, replies[0].spec.working)
-    for rank, reply in enumerate(replies):
+def mean_of(replies: Sequence[Encoded], decoded: Mapping[int, Tensor], codec: Codec) -> Tensor:
+    """Return the mean of what the ranks sent, in the working dtype; ``decoded`` is what one has of it.
+
+    It is finite where all that they sent is. Raises WireError where it is not although ``codec`` is lossy.
+    """
+    mean = _total(replies, decoded).div_(len(replies))
+    if all_finite(mean):
+        return mean
+    # Perhaps it was the sum that overflowed.
+    parts = (decoded[rank] if rank in decoded else decode(reply) for rank, reply in enumerate(replies))
+    mean = added([part.to(mean.dtype) / len(replies) for part in parts])
+    if not codec.lossless and not all_finite(mean):
+        raise WireError("the mean is not finite: a rank sent NaN or infinity")
+    return mean
+
+
+def _total(replies: Sequence[Encoded], decoded: Mapping[int, Tensor]) -> Tensor:
+    """Return the sum of what the ranks sent, in rank order."""
+    total = _first(replies[0], decoded.get(0))
+    for rank, reply in enumerate(replies[1:], 1):
         sparse = None if rank in decoded else reply.codec.nonzeros(reply)
         if sparse is None:
             total += decoded[rank] if rank in decoded else decode(reply)
@@ -49,11 +84,9 @@ def total_of(replies: Sequence[Encoded], decoded: Mapping[int, Tensor]) -> Tenso
     return total
 
 
-def checked(mean: Tensor, codec: Codec) -> Tensor:
-    """Return the mean. Raises WireError where it is not finite although a lossy codec sends finite numbers only."""
-    if not codec.lossless and not all_finite(mean):
-        raise WireError("the mean is not finite: a rank sent NaN or infinity, or numbers whose sum overflows")
-    return mean
+def _first(reply: Encoded, decoded: Tensor | None) -> Tensor:
+    """Return what rank 0 sent, in a tensor that may be added to."""
+    return decode(reply).to(reply.spec.working) if decoded is None else decoded.clone()
 
 
 def _add_at(total: Tensor, indices: Tensor, values: Tensor) -> None:

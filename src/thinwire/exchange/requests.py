@@ -9,6 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from thinwire.codec import Encoded, Spec, State
+from thinwire.exchange.scattered import Scattered
+from thinwire.exchange.selected import NOTHING, Selected
+from thinwire.kernels.narrow import saturate
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,32 @@ class Average:
 
     ``mean`` has the same bits on all ranks. The mean over ranks of ``contributed`` is ``mean`` up to rounding, so that
     ``target - contributed`` is what error feedback has to keep. ``history`` goes into the next call for this tensor.
+    Where all sent sparse tensors neither of the two is dense unless asked for.
     """
 
-    mean: Tensor
-    contributed: Tensor
+    whole: Tensor | Scattered
+    """What the mean is."""
+    sent: Tensor | Encoded
+    """What was contributed, dense or as it was encoded."""
     history: State
+    selected: Selected = NOTHING
+
+    @property
+    def mean(self) -> Tensor:
+        """Return the mean over ranks."""
+        return self.whole.dense() if isinstance(self.whole, Scattered) else self.whole
+
+    @property
+    def contributed(self) -> Tensor:
+        """Return what this rank put into it."""
+        return self.sent.decoded().to(self.sent.spec.working) if isinstance(self.sent, Encoded) else self.sent
+
+    def write(self, out: Tensor, factor: float = 1.0) -> None:
+        """Put ``factor`` times the mean into a tensor of its shape, any float dtype, strides and device; saturating."""
+        if isinstance(self.whole, Scattered) and self.whole.fits(out):
+            self.whole.write(out, factor)
+        else:
+            out.copy_(saturate(self.mean if factor == 1.0 else self.mean * factor, out.dtype))
 
 
 Exchange = Generator[Request, list[Any], Average]

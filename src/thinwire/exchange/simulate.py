@@ -1,19 +1,17 @@
-"""N ranks in one process: the same exchanges, driven through real frames. For tests and studies of methods."""
+"""The tensors of N ranks averaged in one process, by the same exchanges. For tests and studies of methods."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from thinwire.codec import Codec, Message, Spec, Specs, State, derive_seed
+from thinwire.codec import Codec, Spec, State, derive_seed
 from thinwire.exchange.choice import Choice, Name, chosen, start
-from thinwire.exchange.drive import AllToAllAll, Driving, GatherAll, Operation, SumAll, driven
+from thinwire.exchange.drive import driven
+from thinwire.exchange.lockstep import RankError, lockstep
 from thinwire.exchange.requests import Average, Place
-from thinwire.wire import dumps, loads
 
 Averages = dict[str, Average]
 
@@ -25,9 +23,8 @@ class Simulation:
     averages: tuple[Averages, ...]
     choices: Mapping[str, Choice]
     operations: tuple[str, ...]
-    """Class names, in order: the same on all ranks."""
     sent_bytes: tuple[int, ...]
-    """Frames once for every other rank; of sums, what a ring all-reduce takes: 2 (N - 1) / N of the parts."""
+    """These two as ``Lockstep`` has them."""
 
 
 def simulated(
@@ -53,63 +50,12 @@ def simulated(
             for name, x in tensors.items()
         }
         drivings.append(driven(exchanges, world))
-    return _run(drivings, choices)
+    try:
+        done = lockstep(drivings)
+    except RankError as failed:
+        raise next(iter(failed.errors.values())) from None
+    return Simulation(done.results, choices, done.operations, done.sent_bytes)
 
 
 def _choice(codec: Codec, spec: Spec, world: int, wanted: Name | None) -> Choice:
     return chosen(codec, spec, world) if wanted is None else Choice(wanted, "asked for")
-
-
-def _run(drivings: Sequence[Driving], choices: Mapping[str, Choice]) -> Simulation:
-    replies: Sequence[list[Any] | None] = [None] * len(drivings)
-    sent, operations = [0] * len(drivings), list[str]()
-    while True:
-        steps = [_step(driving, reply) for driving, reply in zip(drivings, replies, strict=True)]
-        averages = [step for step in steps if isinstance(step, dict)]
-        if averages:
-            return Simulation(tuple(averages), choices, tuple(operations), tuple(sent))
-        asked = [step for step in steps if not isinstance(step, dict)]
-        operations.append(type(asked[0]).__name__)
-        replies, counts = _answered(asked)
-        sent = [before + count for before, count in zip(sent, counts, strict=True)]
-
-
-def _step(driving: Driving, reply: list[Any] | None) -> Operation | Averages:
-    try:
-        return driving.send(reply)  # type: ignore[arg-type]
-    except StopIteration as end:
-        averages: Averages = end.value
-        return averages
-
-
-def _answered(asked: Sequence[Any]) -> tuple[list[list[Any]], list[int]]:
-    """Return every rank's reply, and the bytes that each sent."""
-    if isinstance(asked[0], SumAll):
-        return _sums(asked)
-    return _gathers(asked) if isinstance(asked[0], GatherAll) else _all_to_alls(asked)
-
-
-def _sums(asked: Sequence[SumAll]) -> tuple[list[list[Any]], list[int]]:
-    world = len(asked)
-    totals = [torch.stack(flats).sum(0) for flats in zip(*(operation.flats for operation in asked), strict=True)]
-    nbytes = sum(total.numel() * total.dtype.itemsize for total in totals)
-    return [[total.clone() for total in totals] for _ in asked], [2 * (world - 1) * nbytes // world] * world
-
-
-def _gathers(asked: Sequence[GatherAll]) -> tuple[list[list[Any]], list[int]]:
-    frames = [dumps(operation.message) for operation in asked]
-    replies = [_read(frames, operation.expect) for operation in asked]
-    return replies, [len(frame) * (len(asked) - 1) for frame in frames]
-
-
-def _all_to_alls(asked: Sequence[AllToAllAll]) -> tuple[list[list[Any]], list[int]]:
-    frames = [[dumps(message) for message in operation.messages] for operation in asked]
-    columns = [list(column) for column in zip(*frames, strict=True)]
-    replies = [
-        _read(column, (operation.expect,) * len(asked)) for column, operation in zip(columns, asked, strict=True)
-    ]
-    return replies, [sum(map(len, row)) - len(row[rank]) for rank, row in enumerate(frames)]
-
-
-def _read(frames: Sequence[bytes], expect: Sequence[Specs]) -> list[Message]:
-    return [loads(frame, schema) for frame, schema in zip(frames, expect, strict=True)]

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from thinwire.codec import Codec, Encoded, Spec, State, decode, derive_seed, encode_with_history, forget
-from thinwire.exchange.gathers import checked, own, rank_seed, total_of
+from thinwire.exchange.gathers import mean_of, own, rank_seed
 from thinwire.exchange.requests import AllToAll, Average, Exchange, Gather, Place
+from thinwire.exchange.selected import NOTHING, selected
 from thinwire.kernels.narrow import saturate
 
 _UNIT = 1024
@@ -24,24 +25,27 @@ _ROWS = 16
 _MEAN = "mean"
 
 
-def two_shot(codec: Codec, x: Tensor, place: Place, seed: int, history: State) -> Exchange:
+def two_shot(
+    codec: Codec, x: Tensor, place: Place, seed: int, history: State, squares: float | None = None
+) -> Exchange:
     """Average a float tensor by any codec, in shards. What a rank sends and receives is about twice one encoding.
 
     Shards are encoded, sent to their owners, averaged there, encoded again and gathered. What the second encoding loses
-    counts as not contributed by the owner. Raises NonFiniteError where the codec is lossy and x is not finite,
-    WireError where a rank sent what cannot be decoded.
+    counts as not contributed by the owner; what it selects is counted nowhere. Raises NonFiniteError where the codec is
+    lossy and x is not finite, WireError where a rank sent what cannot be decoded.
     """
     specs, seed = shards(Spec.of(x), place.world), rank_seed(seed, place)
     encoded, kept = _encoded_shards(codec, x, specs, seed, history)
     mine = specs[place.rank]
     replies: list[Encoded] = yield AllToAll(tuple(map(forget, encoded)), mine)
     contributed = [own(each) for each in encoded]
-    mean = checked(total_of(replies, {place.rank: contributed[place.rank]}).div_(place.world), codec)
+    mean = mean_of(replies, {place.rank: contributed[place.rank]}, codec)
     again, past = _second(codec, saturate(mean, mine.dtype), seed, history)
     means: list[Encoded] = yield Gather(forget(again), specs)
     decoded = [own(again) if rank == place.rank else decode(each) for rank, each in enumerate(means)]
     contributed[place.rank] = contributed[place.rank] - (mean - decoded[place.rank]) * place.world
-    return Average(_joined(decoded, Spec.of(x)), _joined(contributed, Spec.of(x)), kept | past)
+    counts = sum((selected(codec, each) for each in encoded), NOTHING)
+    return Average(_joined(decoded, Spec.of(x)), _joined(contributed, Spec.of(x)), kept | past, counts)
 
 
 def shards(spec: Spec, world: int) -> tuple[Spec, ...]:

@@ -35,6 +35,11 @@ def squared_error(x: Tensor, step: float, threshold: float) -> float:
     return float(_squared_error(values, kind(1.0 / step), kind(1.0 - threshold), kind(2.0**30), kind(step)))
 
 
+def energy(x: Tensor) -> float:
+    """Return the sum of squares of a 1-D float32 tensor: in float64 none of them over- or underflows."""
+    return float(_energy(x.contiguous().numpy()))
+
+
 def all_within(x: Tensor, symbols: Tensor, step: float, bound: float) -> bool:
     """Equal ``reference.all_within``."""
     values = x.contiguous().view(-1).numpy()
@@ -138,6 +143,14 @@ def _squared_error(x, inverse_step, offset, most, step):  # type: ignore[no-unty
         symbol = np.int32(magnitude if magnitude < most else most)
         error = np.float64(abs(x[i])) - np.float64(x.dtype.type(symbol) * step)
         total += error * error
+    return total
+
+
+@numba.njit(cache=True, nogil=True, boundscheck=False, fastmath={"reassoc"})
+def _energy(x):  # type: ignore[no-untyped-def]
+    total = np.float64(0)
+    for i in range(x.size):
+        total += np.float64(x[i]) * np.float64(x[i])
     return total
 
 

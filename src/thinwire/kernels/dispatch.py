@@ -7,9 +7,31 @@ from torch import Tensor
 from thinwire.kernels import reference
 from thinwire.kernels.reference import packed_bytes
 
-__all__ = ["all_within", "pack", "packed_bytes", "quantize", "residual_", "squared_error", "unpack"]
+__all__ = [
+    "all_within",
+    "energy",
+    "pack",
+    "packed_bytes",
+    "quantize",
+    "residual_",
+    "squared_error",
+    "unpack",
+    "worth_compiling",
+]
 
 _WORTH_COMPILING = 1 << 14
+
+
+def worth_compiling(x: Tensor) -> bool:
+    """Return whether a tensor is one for the compiled loops."""
+    return _compiled(x, x.numel())
+
+
+def energy(x: Tensor) -> float:
+    """Return ``sum(x**2)`` in float64 of a 1-D float32 tensor that is worth compiling for."""
+    from thinwire.kernels import cpu
+
+    return cpu.energy(x)
 
 
 def _compiled(x: Tensor, count: int) -> bool:

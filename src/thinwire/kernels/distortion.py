@@ -17,6 +17,7 @@ _SLACK = 0.02
 """How much of a bound may stay unused."""
 _CHUNK = 1 << 16
 """Few enough elements for a dot product in float32 to be right to 1e-4, whatever they are."""
+_FIRST = 1 << 8
 _BELOW = 1 - 2.0**-40
 """A bound is kept by more than sums in another order differ."""
 _LEAST, _MOST = 2.0**-90, 2.0**120
@@ -29,7 +30,10 @@ def energy(x: Tensor) -> float:
     NaN where x holds NaN, infinity where it holds infinity. In float64, squares above 1e308 and below 1e-308 count as
     infinity and zero; in narrower dtypes nothing overflows or vanishes.
     """
-    chunks = torch.split(x.detach().reshape(-1), _CHUNK)
+    flat = x.detach().reshape(-1)
+    if flat.dtype == torch.float32 and dispatch.worth_compiling(flat):
+        return dispatch.energy(flat)
+    chunks = torch.split(flat, _CHUNK) if len(flat) > _CHUNK else (flat,)
     sums = torch.stack([_squares(chunk) for chunk in chunks]).tolist()
     pairs = zip(sums, chunks, strict=True)
     return sum(e if _LEAST < e < _MOST else float(_squares(chunk.double())) for e, chunk in pairs)
@@ -47,7 +51,10 @@ def all_finite(x: Tensor) -> bool:
 
 def is_zero(x: Tensor) -> bool:
     """Return whether a tensor holds nothing but zeros; the first element that is not zero ends the search."""
-    return not any(bool(chunk.any()) for chunk in torch.split(x.detach().reshape(-1), _CHUNK))
+    flat = x.detach().reshape(-1)
+    if bool(flat[:_FIRST].any()):  # as nearly always
+        return False
+    return not any(bool(flat[at : at + _CHUNK].any()) for at in range(_FIRST, len(flat), _CHUNK))
 
 
 def largest(x: Tensor) -> float:

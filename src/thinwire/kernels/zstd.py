@@ -6,6 +6,7 @@ Frames carry no content size and no checksum (the thinwire frame has both), and 
 from __future__ import annotations
 
 import sys
+from functools import cache
 
 import numpy as np
 
@@ -38,16 +39,30 @@ def compress(data: bytes | np.ndarray, level: int = 1, repeats: bool = True) -> 
 
     Without ``repeats`` next to none are looked for: on random bytes, Huffman codes alone are smaller and faster.
     """
+    raw = data.tobytes() if isinstance(data, np.ndarray) else data
+    compressor = (
+        _kept(repeats) if level == 1 and len(raw) <= _WHOLE else zstd.ZstdCompressor(options=_options(level, repeats))
+    )
+    return bytes(compressor.compress(raw, mode=zstd.ZstdCompressor.FLUSH_FRAME))[len(_MAGIC) :]
+
+
+@cache
+def _kept(repeats: bool) -> zstd.ZstdCompressor:
+    """Return a compressor of level 1: to make one takes longer than to compress a few thousand bytes.
+
+    All threads share it. It holds a lock of its own while it makes a whole frame, which begins afresh.
+    """
+    return zstd.ZstdCompressor(options=_options(1, repeats))
+
+
+def _options(level: int, repeats: bool) -> dict[int, int]:
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: level,
         zstd.CompressionParameter.content_size_flag: 0,
         zstd.CompressionParameter.checksum_flag: 0,
         zstd.CompressionParameter.window_log: 20,
     }
-    if not repeats:
-        options |= _NO_REPEATS
-    raw = data.tobytes() if isinstance(data, np.ndarray) else data
-    return bytes(zstd.compress(raw, options=options))[len(_MAGIC) :]
+    return options if repeats else options | _NO_REPEATS
 
 
 def decompress(data: bytes | memoryview, limit: int) -> bytes:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from thinwire.lab.plan import Plan, plans
+from thinwire.lab.planned import Planned
 from thinwire.lab.replace import replace_files
-from thinwire.lab.workers import Event, OnEvent, run_plans
+from thinwire.lab.workers import Event, OnEvent, run_here, run_plans
 
 __all__ = ["Event", "Plan", "compare", "forget", "plans", "remaining", "write_run"]
 
-SCHEMA = "thinwire.run/1"
+SCHEMAS = ("thinwire.run/1", "thinwire.train/1")
 
 
-def compare(todo: Sequence[Plan], out: Path, jobs: int, on_event: OnEvent) -> dict[str, str]:
+def compare(todo: Sequence[Planned], out: Path, jobs: int, on_event: OnEvent) -> dict[str, str]:
     """Make all runs and write each to ``<out>/runs/<slug>.json`` as it finishes; returns slug -> reason of the failed.
 
     A failed run leaves its traceback in ``<out>/failed/<slug>.txt``; the others go on.
@@ -31,11 +32,14 @@ def compare(todo: Sequence[Plan], out: Path, jobs: int, on_event: OnEvent) -> di
             _write(out / "failed" / f"{event.plan.slug}.txt", event.value[1])
         on_event(event)
 
-    run_plans(todo, jobs, handle)
+    if todo and todo[0].alone:
+        run_here(todo, handle)
+    else:
+        run_plans(todo, jobs, handle)
     return failed
 
 
-def remaining(wanted: Sequence[Plan], out: Path, fresh: bool = False) -> list[Plan]:
+def remaining(wanted: Sequence[Planned], out: Path, fresh: bool = False) -> list[Planned]:
     """Return the plans that have no file in ``out`` yet; all of them where what is there will be forgotten (``fresh``).
 
     Raises ValueError where a file there is no run or, unless ``fresh``, is of another config or another task.
@@ -45,7 +49,7 @@ def remaining(wanted: Sequence[Plan], out: Path, fresh: bool = False) -> list[Pl
         if not run:
             raise ValueError(f"{file} is not a run of thinwire; delete it or give another --out")
         if not fresh:
-            _check_task(file, run, wanted[0].config.task)
+            _check_task(file, run, wanted[0])
     return [plan for plan in wanted if fresh or not _finished(plan, there, out)]
 
 
@@ -61,13 +65,13 @@ def write_run(result: dict[str, Any], file: Path) -> None:
     _write(file, json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def run_file(out: Path, plan: Plan) -> Path:
+def run_file(out: Path, plan: Planned) -> Path:
     """Return where a plan's result is kept."""
     return out / "runs" / f"{plan.slug}.json"
 
 
-def _finished(plan: Plan, there: Mapping[Path, dict[str, Any]], out: Path) -> bool:
-    file, wanted = run_file(out, plan), plan.config.described()
+def _finished(plan: Planned, there: Mapping[Path, dict[str, Any]], out: Path) -> bool:
+    file, wanted = run_file(out, plan), plan.described()
     if file not in there:
         return False
     config = there[file]["config"]
@@ -77,10 +81,13 @@ def _finished(plan: Plan, there: Mapping[Path, dict[str, Any]], out: Path) -> bo
     return True
 
 
-def _check_task(file: Path, run: Mapping[str, Any], task: str) -> None:
-    other = run["config"].get("task")
-    if other != task:
-        raise ValueError(f"{file} is of task {other!r}, not {task!r}; give another --out, or --fresh to delete it")
+def _check_task(file: Path, run: Mapping[str, Any], plan: Planned) -> None:
+    task = {"schema": plan.schema} | plan.task()
+    there = {"schema": run["schema"]} | run["config"]
+    for key, wanted in task.items():
+        if there.get(key) != wanted:
+            again = "give another --out, or --fresh to delete it"
+            raise ValueError(f"{file} is of {key} {there.get(key)!r}, not {wanted!r}; {again}")
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -89,7 +96,7 @@ def _read(file: Path) -> dict[str, Any]:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError):
         return {}
-    fits = isinstance(data, dict) and data.get("schema") == SCHEMA and isinstance(data.get("config"), dict)
+    fits = isinstance(data, dict) and data.get("schema") in SCHEMAS and isinstance(data.get("config"), dict)
     return data if fits else {}
 
 

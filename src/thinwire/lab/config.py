@@ -13,11 +13,6 @@ STOCK = "stock Flower"
 """What a run file says of both directions where thinwire had no part in a run."""
 
 
-def slug(group: str, seed: int) -> str:
-    """Return the name of a run's file, without its ending."""
-    return f"{group}-seed{seed}"
-
-
 @dataclass(frozen=True)
 class RunConfig:
     """One federated run. A setting that is None takes the task's own value.

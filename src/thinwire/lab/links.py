@@ -17,7 +17,6 @@ STARTS = 400
 _AMOUNT = re.compile(r"(\d+\.?\d*|\.\d+)\s*([a-zA-Zµ/]+)")
 _DECIMAL = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
-_RATES = ((1.0, "bit/s"), (1e3, "kbit/s"), (1e6, "Mbit/s"), (1e9, "Gbit/s"), (1e12, "Tbit/s"))
 
 
 @dataclass(frozen=True)
@@ -87,13 +86,6 @@ def size_bytes(text: str) -> float:
     if not found:
         raise _unread("size", text, "64MB")
     return number * _DECIMAL[found[1].lower()]
-
-
-def rate_text(value_bps: float) -> str:
-    """Return a bandwidth as people read it: 20000000 -> '20 Mbit/s'."""
-    rounded = float(f"{value_bps:.2e}")
-    factor, unit = next((item for item in reversed(_RATES) if rounded >= item[0]), _RATES[0])
-    return f"{rounded / factor:.4g} {unit}"
 
 
 def read_trace(file: Path) -> Trace:

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 import thinwire
 from thinwire.flower import CompressedGrid, LocalGrid, compress_client, quiet_flwr, run_local
-from thinwire.lab.config import RunConfig, slug
+from thinwire.lab.config import RunConfig
 from thinwire.lab.diverged import Diverged
 from thinwire.lab.environment import environment
 from thinwire.lab.federation import Clients, server_app
 from thinwire.lab.one_thread import one_thread
+from thinwire.lab.planned import slug
 from thinwire.lab.record import Recorder, Row, totals
 from thinwire.lab.strategies import strategy
 from thinwire.lab.tasks import Data, data_dir, find, partition

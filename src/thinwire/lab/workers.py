@@ -9,28 +9,29 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
-from thinwire.lab.plan import Plan
+from thinwire.lab.planned import Planned
 
-Kind = Literal["started", "round", "finished", "failed", "said"]
+Kind = Literal["started", "row", "finished", "failed", "said"]
 _SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a run: value is its round's row, its result, (reason, traceback) or a line of a log."""
+    """What happened to a run: value is a row of it, its result, (reason, traceback) or a line of a log."""
 
     kind: Kind
-    plan: Plan
+    plan: Planned
     value: Any = None
 
 
 OnEvent = Callable[[Event], None]
 
 
-def run_plans(plans: Iterable[Plan], jobs: int, on_event: OnEvent) -> None:
+def run_plans(plans: Iterable[Planned], jobs: int, on_event: OnEvent) -> None:
     """Run all plans in at most ``jobs`` processes; what ``on_event`` raises, KeyboardInterrupt included, stops them."""
     waiting = deque(plans)
     workers = [_Worker() for _ in range(min(jobs, len(waiting)))]
@@ -48,11 +49,23 @@ def run_plans(plans: Iterable[Plan], jobs: int, on_event: OnEvent) -> None:
             worker.stop()
 
 
+def run_here(plans: Iterable[Planned], on_event: OnEvent) -> None:
+    """Run all plans in this process, one after the other; their rows may come from another thread."""
+    for plan in plans:
+        on_event(Event("started", plan))
+        kind, value = _made(plan, partial(_tell, plan, on_event))
+        on_event(Event(kind, plan, value))
+
+
+def _tell(plan: Planned, on_event: OnEvent, row: dict[str, Any]) -> None:
+    on_event(Event("row", plan, row))
+
+
 class _Worker:
     """One process at the other end of a pipe, started anew when it died."""
 
     def __init__(self) -> None:
-        self.plan: Plan | None = None
+        self.plan: Planned | None = None
         self._start()
 
     def _start(self) -> None:
@@ -61,7 +74,7 @@ class _Worker:
         self._process.start()
         other.close()
 
-    def give(self, plan: Plan, on_event: OnEvent) -> None:
+    def give(self, plan: Planned, on_event: OnEvent) -> None:
         if not self._process.is_alive():
             self._start()
         self.plan = plan
@@ -111,13 +124,16 @@ def _work(connection: Connection) -> None:
         return
 
 
-def _answer(connection: Connection, plan: Plan) -> None:
+def _answer(connection: Connection, plan: Planned) -> None:
+    connection.send(_made(plan, lambda row: connection.send(("row", row))))
+
+
+def _made(plan: Planned, on_row: Callable[[dict[str, Any]], None]) -> tuple[Kind, Any]:
+    """Make a run and return how it ended, with its result or with (reason, traceback)."""
     try:
-        result = plan.run(lambda row: connection.send(("round", row)))
+        return "finished", plan.run(on_row)
     except BrokenPipeError:
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        connection.send(("failed", (reason, traceback.format_exc())))
-    else:
-        connection.send(("finished", result))
+        return "failed", (reason, traceback.format_exc())

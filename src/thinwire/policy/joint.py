@@ -10,7 +10,7 @@ import torch
 from thinwire.codec import Codec, Spec, State
 from thinwire.kernels.search import following
 from thinwire.policy.allocate import Allocation, hull
-from thinwire.policy.ladder import between, families, implied_step, rungs
+from thinwire.policy.ladder import between, families, implied_step, knob, rungs
 from thinwire.policy.plan import Curve, Plan, Signals, Trial, is_large
 from thinwire.policy.resolution import coarser, coarser_by
 
@@ -91,8 +91,9 @@ class Last:
         plan: Plan = dict.fromkeys(specs, small)
         for (name, size), step, kind in zip(known.items(), self.steps, self.kinds, strict=True):
             templates = families(codec if is_large(specs[name], below) else small)
-            made = rungs(templates[kind], *size, step, (0.0,)) if step > 0 else ()
-            plan[name] = made[0] if made else templates[kind]
+            # A step of 0 is one of nothing sent: the last rung, of a codec that has such a one.
+            made = rungs(templates[kind], *size, step, (0.0,) if step > 0 else ()) or (templates[kind],)
+            plan[name] = made[0] if step > 0 or knob(templates[kind]) == "step" else templates[kind]
         return plan
 
 

@@ -64,7 +64,8 @@ def _cut(indices: Integers, size: int) -> Iterator[Gaps]:
 
 def _smallest_of_one(gaps: Gaps) -> bytes:
     stream = single.smallest(gaps)
-    by_runs = CODERS["runs"].stream(gaps) if gaps.runs * _RUN <= gaps.size else None
+    promising = gaps.runs * _RUN <= gaps.size and runs.least_bytes(gaps) < len(stream)
+    by_runs = CODERS["runs"].stream(gaps) if promising else None
     return min(stream, by_runs or stream, key=len)
 
 

@@ -63,9 +63,17 @@ def encode_split(gaps: Gaps) -> bytes | None:
 
     Short lists, whose gaps are often of two kinds, try several widths.
     """
+    return min(filter(None, (_split(gaps, width) for width in _split_widths(gaps))), key=len, default=None)
+
+
+def least_split_bytes(gaps: Gaps) -> float:
+    """Return less than ``encode_split`` makes, unless the high parts repeat."""
+    return min(width * gaps.size / 8 + gaps.least_bytes(width) for width in _split_widths(gaps))
+
+
+def _split_widths(gaps: Gaps) -> list[int]:
     below = (BELOW_RICE,) if gaps.size >= _SHORT else _BELOW_RICE_IN_SHORT_LISTS
-    options = (_split(gaps, width) for width in sorted({max(gaps.rice[0] - fewer, 0) for fewer in below}))
-    return min(filter(None, options), key=len, default=None)
+    return sorted({max(gaps.rice[0] - fewer, 0) for fewer in below})
 
 
 def _split(gaps: Gaps, width: int) -> bytes | None:

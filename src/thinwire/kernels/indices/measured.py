@@ -11,6 +11,14 @@ from thinwire.kernels.indices import loops
 from thinwire.kernels.indices.reference import Integers
 
 _ONE_BYTE = 8
+_TOLD_APART = 1 << 10
+
+
+def entropy_bytes(values: Integers) -> float:
+    """Return at most the bytes that a memoryless code of non-negative integers takes: those of their entropy."""
+    counts = np.bincount(np.minimum(values, _TOLD_APART))
+    counts = counts[counts > 0]
+    return float(values.size * np.log2(values.size) - (counts * np.log2(counts)).sum()) / 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +64,10 @@ class Gaps:
         while width and (high := self._high_sum(width - 1)) <= above + self.size:
             width, above = width - 1, high
         return width, above
+
+    def least_bytes(self, width: int) -> float:
+        """Return what a memoryless code of the parts above the low ``width`` bits takes at least."""
+        return entropy_bytes(self.values >> width)
 
     def _high_sum(self, width: int) -> int:
         total: int = loops.of(self.size).high_sum(self.values, width)

@@ -41,8 +41,11 @@ def rice(gaps: Gaps) -> bytes:
 
 def smallest(gaps: Gaps) -> bytes:
     """Return the smallest stream. Rice's size is known beforehand; others are tried where they can win."""
-    streams = filter(None, (CODERS[name].stream(gaps) for name in _promising(gaps)))
-    best = min(streams, key=len, default=None)
+    best: bytes | None = None
+    for name in _promising(gaps):
+        if best is None or name != "split" or low.least_split_bytes(gaps) < len(best):
+            stream = CODERS[name].stream(gaps)
+            best = min(filter(None, (best, stream)), key=len, default=None)
     if best is None or 1 + low.rice_bytes(gaps) <= len(best):
         return rice(gaps)
     return best

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,9 +33,10 @@ def guess_of(x: Tensor, added: Tensor | None, k: int) -> Guess | None:
     margin = _SIGMAS * math.sqrt(expected) + _SIGMAS
     if not k or 2 * count > x.numel() or expected + margin > count / 2:
         return None
-    sample, infinity = _sample(x, added, count), infinity_of(x.dtype)
-    ranks = (math.ceil(expected + margin), math.ceil(max(expected - margin, 1)))
-    low, high = (loops.kth(sample, mask_of(sample), infinity, 0, infinity, rank)[0] for rank in ranks)
+    sample = _sample(x, added, count)
+    magnitudes = np.minimum(sample & mask_of(sample), infinity_of(x.dtype))
+    places = [count - math.ceil(expected + margin), count - math.ceil(max(expected - margin, 1))]
+    low, high = map(int, np.partition(magnitudes, places)[places])
     return Guess(max(low, 1), max(high, 1), math.ceil((expected + 1.75 * margin) * x.numel() / count))
 
 

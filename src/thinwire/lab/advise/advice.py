@@ -13,9 +13,9 @@ from thinwire.lab.advise.rows import NONE, Row, described, row
 from thinwire.lab.advise.subject import Subject
 from thinwire.lab.advise.times import floor_s
 from thinwire.lab.advise.verdict import judge
-from thinwire.lab.bench.selectors import threads
 from thinwire.lab.environment import environment
 from thinwire.lab.links import Link
+from thinwire.lab.one_thread import threads
 from thinwire.lab.traces import Trace
 from thinwire.policy import Signals
 from thinwire.zoo import compressor

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from thinwire import rates
 from thinwire.lab.links import Link
 from thinwire.lab.traces.trace import Floats
 
@@ -67,8 +67,4 @@ def break_even_bps(legs: Sequence[Leg], dense: Sequence[Leg]) -> float:
     It is ``(1 - 1 / ratio) * dense bits / codec seconds``, those of ``dense`` (usually none) taken off; 0 where nothing
     is saved, infinity where the codecs take no time.
     """
-    saved_bits = 8 * (sent_bytes(dense) - sent_bytes(legs))
-    extra_s = codec_s(legs) - codec_s(dense)
-    if saved_bits <= 0:
-        return 0.0
-    return saved_bits / extra_s if extra_s > 0 else math.inf
+    return rates.break_even_bps(sent_bytes(dense) - sent_bytes(legs), codec_s(legs) - codec_s(dense))

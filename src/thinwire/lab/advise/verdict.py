@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from thinwire.lab.advise.rows import Row
-from thinwire.lab.links import rate_text
 from thinwire.lab.report import units
+from thinwire.rates import rate_text
 
 WORTH = 1.05
 """A round must get this many times shorter: less is not worth an error, and within what timings vary by."""

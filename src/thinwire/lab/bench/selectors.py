@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from thinwire.lab.bench.rows import COLD_STEPS, Row, run
 from thinwire.lab.bench.sources import GROUPS, NAMES, Source, sources
 from thinwire.lab.bench.steps import Sender
 from thinwire.lab.environment import environment
+from thinwire.lab.one_thread import threads
 from thinwire.lab.tasks.base import unknown
 
 SCHEMA = "thinwire.selectors/1"
@@ -90,17 +90,6 @@ def measure(settings: Settings, root: Path | None = None, on_row: OnRow | None =
         "sources": facts,
         "rows": rows,
     }
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let torch use a number of threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _rows(source: Source, settings: Settings) -> Iterator[Row]:

@@ -59,6 +59,9 @@ def _lstm(words: int, context: int | None = None, **options: Any) -> nn.Module:
     return WordLSTM(words, **options)
 
 
+_CHAR_GPT = partial(CharGPT, context=256, width=384, depth=6)
+"""The size in which nanoGPT learns Shakespeare's characters."""
+
 MODELS: Mapping[str, ModelSpec] = {
     "small-cnn": ModelSpec("4 convolutions, 0.4 M parameters", "image", SmallCNN, small_cnn.draw),
     "small-resnet": ModelSpec("ResNet of 3 blocks, 0.3 M parameters", "image", small_resnet),
@@ -68,6 +71,7 @@ MODELS: Mapping[str, ModelSpec] = {
     "vgg16": ModelSpec("VGG-16 with batch norm, 14.7 M parameters", "image", vgg16),
     "mobilenet": ModelSpec("MobileNetV2 for small images, 2.2 M parameters", "image", mobilenet),
     "small-gpt": ModelSpec("GPT of 4 blocks, 1.8 M parameters for 65 symbols", "text", CharGPT),
+    "char-gpt": ModelSpec("GPT of 6 blocks, 10.8 M parameters for 65 symbols", "text", _CHAR_GPT),
     "lstm": ModelSpec("2-layer LSTM, 19.8 M parameters for 10,000 words", "text", _lstm),
     "gpt2-small": ModelSpec("GPT-2, 124 M parameters for 50,257 symbols", "text", partial(GPT2, "small"), gpt2.draw),
     "gpt2-medium": ModelSpec("GPT-2, 355 M parameters for 50,257 symbols", "text", partial(GPT2, "medium"), gpt2.draw),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from markupsafe import Markup
 
@@ -16,17 +17,23 @@ from thinwire.lab.report.theme import colour
 _STEP = 27
 _TOP = 26
 _GAP = 8
+_ROW = 18
 _LONGEST = 4
 """Uncompressed is drawn beside the others up to this many times their longest bar; beyond, it is put in words."""
 
 
+Key = tuple[tuple[str, str], ...]
+"""Of every part of the bars of a chart: its colour, and what it is."""
+_DIRECTIONS: Key = (("up", "up, to the server"), ("down", "down, to clients"))
+
+
 @dataclass(frozen=True)
 class Bar:
-    """One stacked bar and the words at its end."""
+    """One stacked bar, the words shown when it is pointed at, and those at its end."""
 
     name: str
-    up: float
-    down: float
+    parts: tuple[float, ...]
+    title: str
     note: str
     aside: str
     strong: bool = False
@@ -34,7 +41,7 @@ class Bar:
     @property
     def total(self) -> float:
         """Its length."""
-        return self.up + self.down
+        return sum(self.parts)
 
 
 def bytes_by_direction(report: Report, width: float) -> Markup:
@@ -46,7 +53,7 @@ def bytes_by_direction(report: Report, width: float) -> Markup:
     shown = [*rows, base] if base and (fits or not rows) else rows
     bars = [_bar(row, row.group == report.verdict.winner) for row in shown]
     words = _beyond(base) if base and base not in shown else ""
-    return _bars("Bytes by direction", bars, words, width)
+    return bars_of("Bytes by direction", bars, _DIRECTIONS, width, words)
 
 
 def bytes_by_tensor(report: Report, width: float) -> Markup:
@@ -54,7 +61,7 @@ def bytes_by_tensor(report: Report, width: float) -> Markup:
     rows = largest(report.best) if report.best else ()
     whole = sum(row.total_bytes for row in rows) or 1
     bars = [_tensor(row, row.total_bytes / whole) for row in rows]
-    return _bars("Bytes by tensor", bars, "", width) if bars else Markup("")
+    return bars_of("Bytes by tensor", bars, _DIRECTIONS, width) if bars else Markup("")
 
 
 def codec_time(report: Report, width: float) -> Markup:
@@ -66,7 +73,7 @@ def codec_time(report: Report, width: float) -> Markup:
     ends = [second for row in rows for second in (row.codec_s, row.train_s)]
     x = Scale(min(ends) / 1.4, max(ends) * 1.4, left, width - right, log=True)
     height = _TOP + _STEP * len(rows) + 40
-    hues = theme.series(report.configurations)
+    hues = theme.series(report)
     drawn = [_pair(at, row, x, hues[row.group], width) for at, row in enumerate(rows)]
     heads = [
         text(x(rows[0].codec_s), 14, "codec", anchor="middle", fill=colour("muted")),
@@ -78,54 +85,70 @@ def codec_time(report: Report, width: float) -> Markup:
 
 def _bar(row: Configuration, strong: bool) -> Bar:
     ratio = units.ratio(row.total_ratio) if row.total_ratio else ""
-    return Bar(row.group, row.up_bytes, row.down_bytes, units.size(row.total_bytes), ratio, strong)
+    return _sized(row.group, row.up_bytes, row.down_bytes, ratio, strong)
 
 
 def _tensor(row: TensorRow, part: float) -> Bar:
-    return Bar(row.name, row.up_bytes, row.down_bytes, units.size(row.total_bytes), units.share(part))
+    return _sized(row.name, row.up_bytes, row.down_bytes, units.share(part))
+
+
+def _sized(name: str, up: float, down: float, aside: str, strong: bool = False) -> Bar:
+    title = f"{name}: {units.size(up)} up, {units.size(down)} down"
+    return Bar(name, (up, down), title, units.size(up + down), aside, strong)
 
 
 def _beyond(base: Configuration) -> str:
     return f"{base.group}: {units.size(base.total_bytes)}, too long for this scale"
 
 
-def _bars(label: str, bars: Sequence[Bar], words: str, width: float) -> Markup:
+def bars_of(label: str, bars: Sequence[Bar], key: Key, width: float, words: str = "") -> Markup:
+    """Return stacked bars under a key of their parts; `words` go below."""
     left = _column([bar.name for bar in bars])
     right = 10 + _GAP + max(_written(bar) + width_of(bar.aside) for bar in bars)
     x = Scale(0, max(bar.total for bar in bars) or 1, left, width - right)
-    height = _TOP + _STEP * len(bars) + (26 if words else 4)
-    drawn = [_stack(at, bar, x) for at, bar in enumerate(bars)]
+    rows, swatches = _key(key, left, width)
+    top = _TOP + _ROW * (rows - 1)
+    height = top + _STEP * len(bars) + (26 if words else 4)
+    drawn = [_stack(top + _STEP * at, bar, key, x) for at, bar in enumerate(bars)]
     note = text(0, height - 6, words, fill=colour("muted")) if words else Markup("")
-    return canvas((width, height), label, _key(left), *drawn, note)
+    return canvas((width, height), label, swatches, *drawn, note)
 
 
-def _key(left: float) -> Markup:
-    parts = [_swatch(left, "up", "up, to the server"), _swatch(left + 132, "down", "down, to clients")]
-    return tag("g", *parts, fill=colour("muted"))
+def _key(key: Key, left: float, width: float) -> tuple[int, Markup]:
+    """Return how many lines the key takes, and the key."""
+    x, y, parts = left, 0, list[Markup]()
+    for name, words in key:
+        wide = 32 + width_of(words)
+        if parts and x + wide > width + 16:
+            x, y = left, y + 1
+        parts.append(_swatch(x, _ROW * y, name, words))
+        x += wide
+    return y + 1, tag("g", *parts, fill=colour("muted"))
 
 
-def _swatch(x: float, name: str, words: str) -> Markup:
-    return tag("g", tag("rect", x=x, y=4, width=11, height=11, rx=2, fill=colour(name)), text(x + 17, 14, words))
+def _swatch(x: float, y: float, name: str, words: str) -> Markup:
+    box = tag("rect", x=x, y=y + 4, width=11, height=11, rx=2, fill=colour(name))
+    return tag("g", box, text(x + 17, y + 14, words))
 
 
-def _stack(at: int, bar: Bar, x: Scale) -> Markup:
-    y, split, end = _TOP + _STEP * at, x(bar.up), x(bar.total)
-    up = tag("rect", x=x.start, y=y + 4, width=max(split - x.start, 0), height=17, fill=colour("up"))
-    down = tag("rect", x=split, y=y + 4, width=max(end - split, 0), height=17, fill=colour("down"))
-    title = tag("title", f"{bar.name}: {units.size(bar.up)} up, {units.size(bar.down)} down")
-    note = text(end + 7, y + 17, bar.note, fill=colour("ink"), font_weight=650 if bar.strong else 400)
-    aside = text(end + 7 + _GAP + _written(bar), y + 17, bar.aside, fill=colour("muted"))
-    return tag("g", title, up, down, note, aside, _label(at, bar.name, x.start, bar.strong))
+def _stack(y: float, bar: Bar, key: Key, x: Scale) -> Markup:
+    ends = [x(value) for value in accumulate(bar.parts, initial=0.0)]
+    parts = [
+        tag("rect", x=start, y=y + 4, width=max(end - start, 0), height=17, fill=colour(name))
+        for (start, end), (name, _) in zip(pairwise(ends), key, strict=True)
+    ]
+    note = text(ends[-1] + 7, y + 17, bar.note, fill=colour("ink"), font_weight=650 if bar.strong else 400)
+    aside = text(ends[-1] + 7 + _GAP + _written(bar), y + 17, bar.aside, fill=colour("muted"))
+    return tag("g", tag("title", bar.title), *parts, note, aside, _label(y, bar.name, x.start, bar.strong))
 
 
 def _written(bar: Bar) -> float:
     return width_of(bar.note) * (1.12 if bar.strong else 1)
 
 
-def _label(at: int, name: str, left: float, strong: bool = False) -> Markup:
+def _label(y: float, name: str, left: float, strong: bool = False) -> Markup:
     weight = 650 if strong else 400
-    y = _TOP + _STEP * at + 17
-    return text(left - 10, y, shorten(name), anchor="end", fill=colour("ink"), font_weight=weight)
+    return text(left - 10, y + 17, shorten(name), anchor="end", fill=colour("ink"), font_weight=weight)
 
 
 def _column(names: Sequence[str]) -> float:
@@ -142,7 +165,7 @@ def _pair(at: int, row: Configuration, x: Scale, hue: str, width: float) -> Mark
     )
     share = text(width, y + 4, units.share(row.codec_share), anchor="end", fill=colour("ink"))
     link = line(codec, y, train, y, stroke=colour("axis"))
-    return tag("g", tag("title", title), link, *dots, share, _label(at, row.group, x.start))
+    return tag("g", tag("title", title), link, *dots, share, _label(y - 13, row.group, x.start))
 
 
 def _axis(x: Scale, height: float) -> Markup:

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from thinwire.lab.report import flags, theme, units
-from thinwire.lab.report.dots import Dot, width
+from thinwire.lab.report import theme, units
+from thinwire.lab.report.curves import Track, beside, flagged
 from thinwire.lab.report.frame import Domain, Frame, Margins, frame, log_padded, padded
-from thinwire.lab.report.labels import spread
 from thinwire.lab.report.model import BASELINE, Configuration, Point, Report
-from thinwire.lab.report.svg import canvas, line, path, shorten, tag, text, width_of
+from thinwire.lab.report.svg import canvas, path, tag
 from thinwire.lab.report.theme import colour
 
 
 def panel(report: Report, row: Configuration, size: tuple[float, float]) -> Markup:
     """Return a small chart of the metric by round: one configuration, uncompressed behind it."""
-    metric, hue = report.metric, theme.series(report.configurations)[row.group]
+    metric, hue = report.metric, theme.series(report)[row.group]
     plot = frame(size, (0, max(report.rounds, 1)), metric_domain(report), Margins(38, 8, 8, 22))
     base = report.find(BASELINE)
     behind = _by_round(plot, base.points, stroke=colour("base"), stroke_width=1.5) if base else Markup("")
@@ -41,42 +40,37 @@ def progress(report: Report, size: tuple[float, float]) -> Markup:
     rows = [row for row in report.configurations if _sent(row)]
     if not rows:
         return Markup("")
-    plot = _room_for_names(report, rows, size)
-    hues = theme.series(report.configurations)
-    lines = [tag("g", _by_bytes(plot, row, hues[row.group], report), class_="series") for row in rows]
-    names = flags.draw([_end(report, plot, row, hues[row.group]) for row in rows], plot.box.top)
-    body = tag("g", plot.clip(*lines), names, class_="series-set")
+    domain = log_padded([point.sent_bytes for row in rows for point in _sent(row)])
+    tracks = [_progress(report, row) for row in rows]
+    plot, body = flagged(tracks, size, domain, metric_domain(report), log="x")
     axes = (plot.rows(lambda v: units.tick(report.metric, v)), plot.columns(units.size_tick, plot.x.room))
-    titles = plot.titles("bytes sent so far, all clients, both directions (log scale)", report.metric.label)
+    titles = plot.titles(f"bytes sent so far, {report.all_bytes} (log scale)", report.metric.label)
     return canvas(size, f"{report.metric.title} against bytes sent", *axes, titles, body)
 
 
-def _room_for_names(report: Report, rows: Sequence[Configuration], size: tuple[float, float]) -> Frame:
-    domain = log_padded([point.sent_bytes for row in rows for point in _sent(row)])
-    plot = frame(size, domain, metric_domain(report), Margins(), log="x")
-    ends = [_end(report, plot, row, "") for row in rows]
-    shares = [(end.x - plot.x.start) / (plot.x.end - plot.x.start) for end in ends]
-    beyond = [(end.x + width(end) + 8 - size[0]) / share for end, share in zip(ends, shares, strict=True) if share]
-    steps = flags.levels([end.x for end in ends], [width(end) for end in ends])
-    room = Margins(right=14 + max(0.0, *beyond), top=30 + flags.STEP * (max(steps) + 2))
-    return frame(size, domain, metric_domain(report), room, log="x")
+def _progress(report: Report, row: Configuration) -> Track:
+    return Track(
+        name=row.group,
+        points=[(point.sent_bytes, point.metric.mean) for point in _sent(row)],
+        title=f"{row.group}: {units.metric_spread(report.metric, row.metric)}, {units.size(row.total_bytes)}",
+        hue=theme.series(report)[row.group],
+        dash=theme.dashes(report)[row.group],
+        strong=row.group == report.verdict.winner,
+        hollow=row.group == BASELINE,
+        spots=[_words(report, point) for point in _sent(row)],
+    )
 
 
 def nmse(report: Report, direction: str, size: tuple[float, float]) -> Markup:
     """Return the error of compression by round, `direction` up or down, one named line per configuration."""
-    tracks = {row.group: _errors(row, direction) for row in report.configurations if _errors(row, direction)}
-    values = [value for track in tracks.values() for _, value in track]
-    if not values:
+    values = {row.group: _errors(row, direction) for row in report.configurations if _errors(row, direction)}
+    every = [value for points in values.values() for _, value in points]
+    if not every:
         return Markup("")
-    right = 24 + max(width_of(shorten(name)) for name in tracks)
-    plot = frame(size, (1, max(report.rounds, 2)), log_padded(values), Margins(56, right), log="y")
+    tracks = [_error(report, name, points) for name, points in values.items()]
+    plot, body = beside(tracks, size, (1, max(report.rounds, 2)), log_padded(every), log="y", left=56)
     axes = (plot.rows(units.nmse), plot.columns(lambda value: f"{value:g}"), plot.titles("round", "NMSE (log scale)"))
-    hues = theme.series(report.configurations)
-    ends = spread([plot.y(track[-1][1]) for track in tracks.values()], 15, plot.box.top, plot.box.bottom)
-    drawn = [
-        _error(plot, name, track, end, hues[name]) for (name, track), end in zip(tracks.items(), ends, strict=True)
-    ]
-    return canvas(size, f"NMSE {direction} by round", *axes, tag("g", *drawn, class_="series-set"))
+    return canvas(size, f"NMSE {direction} by round", *axes, body)
 
 
 def _errors(row: Configuration, direction: str) -> list[tuple[int, float]]:
@@ -84,14 +78,9 @@ def _errors(row: Configuration, direction: str) -> list[tuple[int, float]]:
     return [(at, value) for at, value in values if value]
 
 
-def _error(plot: Frame, name: str, track: Sequence[tuple[int, float]], end: float, hue: str) -> Markup:
-    points = [(plot.x(at), plot.y(value)) for at, value in track]
-    x, edge = points[-1][0], plot.x.end
-    leader = line(x + 3, points[-1][1], edge + 10, end, stroke=colour("axis"))
-    label = text(edge + 13, end + 4, shorten(name), fill=colour("ink"))
-    dot = tag("circle", cx=x, cy=points[-1][1], r=3, fill=hue)
-    title = tag("title", f"{name}: NMSE {units.nmse(track[-1][1])} in round {track[-1][0]}")
-    return tag("g", title, path(points, stroke=hue, stroke_width=2), leader, dot, label, class_="series")
+def _error(report: Report, name: str, points: Sequence[tuple[int, float]]) -> Track:
+    title = f"{name}: NMSE {units.nmse(points[-1][1])} in round {points[-1][0]}"
+    return Track(name, points, title, theme.series(report)[name], theme.dashes(report)[name])
 
 
 def _by_round(plot: Frame, points: Sequence[Point], **style: str | float) -> Markup:
@@ -110,27 +99,12 @@ def _targets(report: Report, plot: Frame, row: Configuration) -> Markup:
 
 
 def _target(report: Report, x: float, y: float, point: Point) -> Markup:
-    title = f"round {point.round}: {units.metric(report.metric, point.metric.mean)}, {units.size(point.sent_bytes)}"
-    return tag("circle", tag("title", title), cx=x, cy=y, r=6)
+    return tag("circle", tag("title", _words(report, point)), cx=x, cy=y, r=6)
+
+
+def _words(report: Report, point: Point) -> str:
+    return f"round {point.round}: {units.metric(report.metric, point.metric.mean)}, {units.size(point.sent_bytes)}"
 
 
 def _sent(row: Configuration) -> list[Point]:
     return [point for point in row.points if point.sent_bytes]
-
-
-def _track(plot: Frame, row: Configuration) -> list[tuple[float, float]]:
-    return [(plot.x(point.sent_bytes), plot.y(point.metric.mean)) for point in _sent(row)]
-
-
-def _by_bytes(plot: Frame, row: Configuration, hue: str, report: Report) -> Markup:
-    track = _track(plot, row)
-    targets = [_target(report, x, y, point) for (x, y), point in zip(track, _sent(row), strict=True)]
-    width = 3 if row.group == report.verdict.winner else 1.75
-    return tag("g", path(track, stroke=hue, stroke_width=width), tag("g", *targets, fill="transparent"))
-
-
-def _end(report: Report, plot: Frame, row: Configuration, hue: str) -> Dot:
-    x, y = _track(plot, row)[-1]
-    y = min(max(y, plot.box.top), plot.box.bottom)
-    title = f"{row.group}: {units.metric_spread(report.metric, row.metric)}, {units.size(row.total_bytes)}"
-    return Dot(x, y, y, y, row.group, title, hue, row.group == report.verdict.winner, row.group == BASELINE)

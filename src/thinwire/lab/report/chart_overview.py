@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from markupsafe import Markup
 
-from thinwire.lab.report import theme, units, words
+from thinwire.lab.report import theme, units
 from thinwire.lab.report.dots import Dot, draw
 from thinwire.lab.report.frame import Frame, Margins, frame, log_padded, padded
+from thinwire.lab.report.kinds import Compared, Row
 from thinwire.lab.report.labels import Box
-from thinwire.lab.report.model import BASELINE, Configuration, Report
 from thinwire.lab.report.svg import Style, canvas, line, path, shorten, tag, text, width_of
 from thinwire.lab.report.theme import colour
 
@@ -17,39 +19,39 @@ _WORST = 10
 """Dots more than this many tolerances from uncompressed sit on the edge of the plot, with their value in words."""
 
 
-def overview_svg(report: Report) -> str:
+def overview_svg(report: Compared) -> str:
     """Return one picture for a README, 900 by 420: light background, no style sheet, no script, nothing to load."""
     width, height = 900, 420
     card = tag("rect", x=0.5, y=0.5, width=width - 1, height=height - 1, rx=10)
     plot = tag("g", _plot(report, (width - 44, height - 88)), transform="translate(22 76)")
     heading = text(22, 35, _heading(report), font_size=18, font_weight=650, fill=colour("ink"))
-    below = text(22, 55, words.subtitle(report), font_size=12.5, fill=colour("muted"))
+    below = text(22, 55, report.subtitle, font_size=12.5, fill=colour("muted"))
     back = tag("g", card, fill=colour("card"), stroke=colour("line"))
     look: Style = {"xmlns": "http://www.w3.org/2000/svg", "width": width, "height": height, "font_family": theme.FONT}
     picture = canvas((width, height), report.verdict.sentence, back, heading, below, plot, **look)
     return theme.literal(str(picture)) + "\n"
 
 
-def overview(report: Report, size: tuple[float, float]) -> Markup:
+def overview(report: Compared, size: tuple[float, float]) -> Markup:
     """Return the picture for the page, in the colours of the page."""
     return canvas(size, report.verdict.sentence, _plot(report, size))
 
 
-def _heading(report: Report) -> str:
+def _heading(report: Compared) -> str:
     best = report.best
     saved = f"{units.size(best.total_bytes)} instead of {units.size(best.baseline_bytes)}" if best else ""
     return f"{shorten(report.verdict.winner, 40)}: {saved}" if best else f"{report.metric.title} against bytes"
 
 
-def _saved(report: Report) -> str:
+def _saved(report: Compared) -> str:
     best = report.best
     return f"{units.round_ratio(best.total_ratio)} fewer bytes" if best and best.total_ratio else ""
 
 
-def _plot(report: Report, size: tuple[float, float]) -> Markup:
-    metric, base = report.metric, report.find(BASELINE)
+def _plot(report: Compared, size: tuple[float, float]) -> Markup:
+    metric, base = report.metric, report.find(report.baseline)
     plot = _frame(report, size)
-    titles = plot.titles("bytes of a whole run, all clients, both directions (log scale)", f"final {metric.label}")
+    titles = plot.titles(f"bytes of a whole run, {report.all_bytes} (log scale)", f"final {metric.label}")
     rows = plot.rows(lambda value: units.tick(metric, value))
     columns = plot.columns(units.size_tick, plot.x.room)
     zone = _zone(report, plot, base) if base else Markup("")
@@ -57,29 +59,29 @@ def _plot(report: Report, size: tuple[float, float]) -> Markup:
     return tag("g", zone, rows, columns, titles, _arrow(report, plot), dots)
 
 
-def _frame(report: Report, size: tuple[float, float]) -> Frame:
-    base = report.find(BASELINE)
+def _frame(report: Compared, size: tuple[float, float]) -> Frame:
+    base = report.find(report.baseline)
     heights = [_held(report, row.metric.mean + step) for row in report.configurations for step in _steps(row)]
     zone = [_edge(report, base)] if base else []
     sizes = [max(row.total_bytes, 1.0) for row in report.configurations]
     return frame(size, log_padded(sizes, 1.6), padded([*heights, *zone], 0.14), Margins(top=48), log="x")
 
 
-def _steps(row: Configuration) -> tuple[float, float, float]:
+def _steps(row: Row) -> tuple[float, float, float]:
     return -(row.metric.sd or 0.0), 0.0, row.metric.sd or 0.0
 
 
-def _edge(report: Report, base: Configuration) -> float:
-    return base.metric.mean - report.metric.gain(report.tolerance)
+def _edge(report: Compared, base: Row) -> float:
+    return report.metric.edge(base.metric.mean, report.tolerance)
 
 
-def _held(report: Report, value: float) -> float:
-    base, metric = report.find(BASELINE), report.metric
-    worst = base.metric.mean - metric.gain(_WORST * report.tolerance) if base else value
+def _held(report: Compared, value: float) -> float:
+    base, metric = report.find(report.baseline), report.metric
+    worst = metric.edge(base.metric.mean, _WORST * report.tolerance) if base else value
     return max(value, worst) if metric.higher_is_better else min(value, worst)
 
 
-def _dot(report: Report, plot: Frame, row: Configuration) -> Dot:
+def _dot(report: Compared, plot: Frame, row: Row) -> Dot:
     low, middle, high = (_held(report, row.metric.mean + step) for step in _steps(row))
     value = units.metric_spread(report.metric, row.metric)
     cut = middle != row.metric.mean
@@ -90,13 +92,13 @@ def _dot(report: Report, plot: Frame, row: Configuration) -> Dot:
         high_y=plot.y(high),
         name=f"{row.group} {units.metric(report.metric, row.metric.mean)}, off the scale" if cut else row.group,
         title=f"{row.group}: {value}, {units.size(row.total_bytes)}, {units.ratio(row.total_ratio)} fewer bytes",
-        colour=theme.series(report.configurations)[row.group],
+        colour=theme.series(report)[row.group],
         strong=row.group == report.verdict.winner,
-        hollow=row.group == BASELINE,
+        hollow=row.group == report.baseline,
     )
 
 
-def _zone(report: Report, plot: Frame, base: Configuration) -> Markup:
+def _zone(report: Compared, plot: Frame, base: Row) -> Markup:
     better = plot.box.top if report.metric.higher_is_better else plot.box.bottom
     ends = sorted((plot.y(_edge(report, base)), better))
     area = tag("rect", x=plot.x.start, y=ends[0], width=plot.x.end - plot.x.start, height=ends[1] - ends[0])
@@ -107,25 +109,25 @@ def _zone(report: Report, plot: Frame, base: Configuration) -> Markup:
     return tag("g", tag("g", area, fill=colour("keep")), middle, label)
 
 
-def _rule(report: Report, plot: Frame) -> str:
-    unit = units.points(report.metric, report.tolerance).replace("percentage points", "pp")
-    return f"within {unit} of uncompressed" if plot.width > _NARROW else f"within {unit}"
+def _rule(report: Compared, plot: Frame) -> str:
+    unit = re.sub("percentage points?", "pp", units.points(report.metric, report.tolerance))
+    return f"within {unit} of {report.baseline}" if plot.width > _NARROW else f"within {unit}"
 
 
-def _note(report: Report, plot: Frame) -> Box:
-    base = report.find(BASELINE)
+def _note(report: Compared, plot: Frame) -> Box:
+    base = report.find(report.baseline)
     y = plot.y(_edge(report, base)) - 2 if base else plot.box.bottom
     y += 0 if report.metric.higher_is_better else 17
     return Box(plot.x.start + 8, y - 13, plot.x.start + 8 + width_of(_rule(report, plot), 11), y)
 
 
-def _taken(report: Report, plot: Frame) -> list[Box]:
+def _taken(report: Compared, plot: Frame) -> list[Box]:
     level = plot.box.top - 8
     return [_note(report, plot), Box(plot.x.start, level - 24, plot.x.end, level + 2)]
 
 
-def _arrow(report: Report, plot: Frame) -> Markup:
-    best, base = report.best, report.find(BASELINE)
+def _arrow(report: Compared, plot: Frame) -> Markup:
+    best, base = report.best, report.find(report.baseline)
     if best is None or base is None:
         return Markup("")
     ends = [_dot(report, plot, row) for row in (best, base)]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 SCHEMA = "thinwire.run/1"
+TRAIN_SCHEMA = "thinwire.train/1"
+SCHEMAS = (SCHEMA, TRAIN_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,12 @@ class Fields:
     file: str
     path: str
     values: Mapping[str, object]
+    schema: str = SCHEMA
 
     def refuse(self, key: str, expected: str) -> NoReturn:
         """Raise ValueError: which file, which field, what it holds, what it should hold."""
         given = f"is {repr(self.values[key])[:60]}" if key in self.values else "is missing"
-        raise ValueError(f"{self.file}: field {self._at(key)!r} {given}; expected {expected} (schema {SCHEMA}).")
+        raise ValueError(f"{self.file}: field {self._at(key)!r} {given}; expected {expected} (schema {self.schema}).")
 
     def text(self, key: str) -> str:
         """Return a text that is not empty."""
@@ -58,17 +61,32 @@ class Fields:
             self.refuse(key, "a number or null")
         return float(value) if math.isfinite(value) else None
 
+    def numbers(self, key: str) -> list[float]:
+        """Return a list of finite numbers."""
+        value = self.values.get(key)
+        if not isinstance(value, list) or not all(map(_finite, value)):
+            self.refuse(key, "a list of finite numbers")
+        return [float(item) for item in value]
+
     def child(self, key: str) -> Fields:
         """Return a JSON object."""
         value = self.values.get(key)
-        return Fields(self.file, self._at(key), value) if isinstance(value, dict) else self.refuse(key, "an object")
+        return self._inside(self._at(key), value) if isinstance(value, dict) else self.refuse(key, "an object")
 
     def children(self, key: str) -> list[Fields]:
         """Return a list of at least one JSON object."""
         value = self.values.get(key)
         if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
             self.refuse(key, "a list of at least one object")
-        return [Fields(self.file, f"{self._at(key)}[{at}]", item) for at, item in enumerate(value)]
+        return [self._inside(f"{self._at(key)}[{at}]", item) for at, item in enumerate(value)]
+
+    def _inside(self, path: str, values: Mapping[str, object]) -> Fields:
+        return Fields(self.file, path, values, self.schema)
 
     def _at(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
+
+
+def _finite(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)  # type: ignore[arg-type]

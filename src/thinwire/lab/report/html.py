@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from thinwire.lab.report import chart_bars, chart_lines, theme, units, words
 from thinwire.lab.report.chart_overview import overview
+from thinwire.lab.report.kinds import Compared, Row
 from thinwire.lab.report.model import BASELINE, Configuration, Report
 from thinwire.lab.report.svg import tag
 from thinwire.lab.report.tables import by_round, figures
@@ -19,7 +20,7 @@ from thinwire.lab.report.verdict import rule
 _HERE = Path(__file__).parent
 _UNITS = re.compile(r"(?<=\d) (?=(?:[kMGT]?B|[mµ]?s|min|h|pp|percentage)\b)")
 Size = tuple[float, float]
-_FULL, _HALF, _PANEL = ((1060, 430), (370, 400)), ((520, 300), (370, 270)), ((250, 150), (172, 124))
+FULL, HALF, _PANEL = ((1060, 430), (370, 400)), ((520, 300), (370, 270)), ((250, 150), (172, 124))
 """Widths and heights in pixels on a wide page and on a phone."""
 _STARTS = (1, 3, 6, 10, 12, 14)
 """Columns of the main table that start a group, counted without the column that the mark replaces."""
@@ -27,7 +28,12 @@ _STARTS = (1, 3, 6, 10, 12, 14)
 
 def render_html(report: Report) -> str:
     """Return the whole page."""
-    return _environment().get_template("page.html.j2").render(_words(report) | _charts(report) | _tables(report))
+    return page("page.html.j2", report, _words(report) | _charts(report) | _tables(report))
+
+
+def page(template: str, report: Compared, values: dict[str, object]) -> str:
+    """Fill a template, with what all pages have besides `values`."""
+    return _environment().get_template(template).render(_shared(report) | values)
 
 
 def tight(text: str) -> str:
@@ -41,41 +47,47 @@ def _environment() -> Environment:
     return found
 
 
-def _words(report: Report) -> dict[str, object]:
+def _shared(report: Compared) -> dict[str, object]:
     return {
         "light": Markup(theme.variables(theme.LIGHT)),
         "dark": Markup(theme.variables(theme.DARK)),
         "style": Markup((_HERE / "style.css").read_text(encoding="utf-8")),
-        "subtitle": words.subtitle(report),
+        "subtitle": report.subtitle,
         "verdict": report.verdict,
-        "second": report.pairing_verdict,
-        "rule": rule(report.metric),
-        "notes": report.notes,
         "metric": report.metric,
-        "counting": words.COUNTING,
-        "nmse_words": words.NMSE,
-        "codec_words": words.CODEC,
-        "transfer": words.TRANSFER,
         "settings": report.settings,
     }
 
 
-def _charts(report: Report) -> dict[str, object]:
-    hues = theme.series(report.configurations)
-    compared = [row for row in report.configurations if row.group != BASELINE] or list(report.configurations)
+def _words(report: Report) -> dict[str, object]:
     return {
-        "overview": _both(lambda size: overview(report, size), _FULL),
-        "progress": _both(lambda size: chart_lines.progress(report, size), _FULL),
-        "panels": [_panel(report, row, hues[row.group]) for row in compared],
-        "directions": _both(lambda size: chart_bars.bytes_by_direction(report, size[0]), _HALF),
-        "tensors": _both(lambda size: chart_bars.bytes_by_tensor(report, size[0]), _HALF),
-        "codec": _both(lambda size: chart_bars.codec_time(report, size[0]), _FULL),
-        "nmse_up": _both(lambda size: chart_lines.nmse(report, "up", size), _HALF),
-        "nmse_down": _both(lambda size: chart_lines.nmse(report, "down", size), _HALF),
+        "second": report.pairing_verdict,
+        "rule": rule(report.metric),
+        "notes": report.notes,
+        "counting": words.COUNTING,
+        "nmse_words": words.NMSE,
+        "codec_words": words.CODEC,
+        "transfer": words.TRANSFER,
     }
 
 
-def _both(draw: Callable[[Size], Markup], sizes: tuple[Size, Size]) -> Markup:
+def _charts(report: Report) -> dict[str, object]:
+    hues = theme.series(report)
+    compared = [row for row in report.configurations if row.group != BASELINE] or list(report.configurations)
+    return {
+        "overview": both(lambda size: overview(report, size), FULL),
+        "progress": both(lambda size: chart_lines.progress(report, size), FULL),
+        "panels": [_panel(report, row, hues[row.group]) for row in compared],
+        "directions": both(lambda size: chart_bars.bytes_by_direction(report, size[0]), HALF),
+        "tensors": both(lambda size: chart_bars.bytes_by_tensor(report, size[0]), HALF),
+        "codec": both(lambda size: chart_bars.codec_time(report, size[0]), FULL),
+        "nmse_up": both(lambda size: chart_lines.nmse(report, "up", size), HALF),
+        "nmse_down": both(lambda size: chart_lines.nmse(report, "down", size), HALF),
+    }
+
+
+def both(draw: Callable[[Size], Markup], sizes: tuple[Size, Size]) -> Markup:
+    """Return a chart twice: for a wide page, and for a phone."""
     wide, narrow = map(draw, sizes)
     drawn = tag("div", wide, class_="wide") + tag("div", narrow, class_="narrow")
     return drawn if wide else Markup("")
@@ -85,13 +97,13 @@ def _panel(report: Report, row: Configuration, hue: str) -> dict[str, object]:
     gap = f", {units.difference(report.metric, row.difference.mean)}" if row.difference else ""
     unit = " pp" if gap and report.metric.percent else ""
     value = f"{units.metric(report.metric, row.metric.mean)}{gap}{unit}"
-    chart = _both(lambda size: chart_lines.panel(report, row, size), _PANEL)
+    chart = both(lambda size: chart_lines.panel(report, row, size), _PANEL)
     return {"name": row.group, "hue": hue, "value": value, "chart": chart}
 
 
 def _tables(report: Report) -> dict[str, object]:
     times = words.transfer_times(report, report.best) if report.best else ()
-    hues, rows = theme.series(report.configurations), figures(report).rows
+    hues, rows = theme.series(report), figures(report).rows
     drawn = zip(report.configurations, rows, strict=True)
     return {
         "figures": [_figures(report, row, cells, hues[row.group]) for row, cells in drawn],
@@ -113,11 +125,16 @@ def _figures(report: Report, row: Configuration, cells: tuple[str, ...], hue: st
 
 
 def _scale(report: Report) -> list[dict[str, object]]:
-    base, best = report.find(BASELINE), report.best
+    second = report.find(report.pairing_verdict.winner) if report.pairing_verdict else None
+    return scale(report, [second] if second else [])
+
+
+def scale(report: Compared, others: Sequence[Row]) -> list[dict[str, object]]:
+    """Return the bytes of the baseline, of `others` and of the best as lengths; nothing without the two."""
+    base, best = report.find(report.baseline), report.best
     if base is None or best is None:
         return []
-    second = report.find(report.pairing_verdict.winner) if report.pairing_verdict else None
-    rows = [base, *([second] if second and second is not best else []), best]
+    rows = [base, *(row for row in others if row.group != best.group), best]
     longest = max(row.total_bytes for row in rows) or 1
     return [_length(row, row.total_bytes / longest, row is best) for row in rows]
 
@@ -126,5 +143,5 @@ def _codec_cost(row: Configuration) -> dict[str, str]:
     return {"time": units.seconds(row.codec_s), "share": units.share(row.codec_share)}
 
 
-def _length(row: Configuration, part: float, best: bool) -> dict[str, object]:
+def _length(row: Row, part: float, best: bool) -> dict[str, object]:
     return {"name": row.group, "width": f"{86 * part:.2f}%", "size": units.size(row.total_bytes), "best": best}

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from thinwire.lab.report.fields import SCHEMA, Fields
+from thinwire.lab.report import units
+from thinwire.lab.report.fields import SCHEMA, SCHEMAS, Fields
+from thinwire.lab.report.model import BASELINE, Metric
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class TensorBytes:
 class Run:
     """One run file. `config` and `environment` stay as they were written."""
 
+    baseline = BASELINE
+    own = ("uplink", "downlink", "seed")
+    shown = ("uplink", "downlink")
+
     file: str
     name: str
     group: str
@@ -63,6 +69,37 @@ class Run:
         return self.up_bytes + self.down_bytes
 
     @property
+    def start(self) -> float | None:
+        """The metric of the initial model, where it was measured."""
+        return self.rounds[0].metric if self.rounds[0].number == 0 else None
+
+    @property
+    def started(self) -> tuple[str, str]:
+        """What that is, and how much."""
+        kind = Metric(self.metric_name, self.higher_is_better)
+        return f"{kind.label} before training", units.metric(kind, self.start or 0.0)
+
+    @property
+    def identity(self) -> tuple[tuple[str, object], ...]:
+        """What must be the same in all runs of a folder, with what it is called in the file."""
+        return (
+            ("config.task", self.config.get("task")),
+            ("metric.name", self.metric_name),
+            ("metric.higher_is_better", self.higher_is_better),
+        )
+
+    @property
+    def unfinished(self) -> str:
+        """Why it cannot be compared with a finished run, empty where it can."""
+        wanted = self.config.get("rounds")
+        return f"it stopped after round {self.last_round} of {wanted}" if wanted != self.last_round else ""
+
+    @property
+    def failed(self) -> int:
+        """How many replies failed."""
+        return sum(item.failures for item in self.rounds)
+
+    @property
     def last_round(self) -> int:
         """The number of the last round that the file holds."""
         return self.rounds[-1].number
@@ -70,26 +107,41 @@ class Run:
 
 def load_runs(folder: Path) -> list[Run]:
     """Read `<folder>/runs/*.json`, sorted by file name. Raises ValueError when there is none or one is not valid."""
+    return [load_run(top) for top in read_files(folder, SCHEMA)]
+
+
+def read_files(folder: Path, schema: str = "") -> list[Fields]:
+    """Read the JSON objects `<folder>/runs/*.json`, sorted by file name, all of one schema: `schema`, if given, or else
+    that of the first. Raises ValueError that names the file when there is none or one is something else.
+    """
     files = sorted((folder / "runs").glob("*.json"))
     if not files:
         raise ValueError(
             f"no run in {str(folder)!r}: expected at least one file {folder / 'runs'}/*.json; "
             f"`thinwire compare --out {folder}` makes them."
         )
-    return [load_run(file) for file in files]
+    tops = [_top(file) for file in files]
+    wanted = schema or tops[0].schema
+    for top in tops:
+        if top.schema != wanted:
+            top.refuse("schema", f"{wanted!r}, one kind of runs in a folder")
+    return tops
 
 
-def load_run(file: Path) -> Run:
-    """Read one run file. Raises ValueError that names the file and the field."""
+def _top(file: Path) -> Fields:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file}: not valid JSON ({error}); delete the file and run it again.") from error
-    top = Fields(str(file), "", data if isinstance(data, dict) else {})
-    return _run(top) if top.values.get("schema") == SCHEMA else top.refuse("schema", f"{SCHEMA!r}")
+    values = data if isinstance(data, dict) else {}
+    found = values.get("schema")
+    if found not in SCHEMAS:
+        Fields(str(file), "", values).refuse("schema", " or ".join(map(repr, SCHEMAS)))
+    return Fields(str(file), "", values, str(found))
 
 
-def _run(top: Fields) -> Run:
+def load_run(top: Fields) -> Run:
+    """Check one run file. Raises ValueError that names the file and the field."""
     config, metric, model, totals = (top.child(key) for key in ("config", "metric", "model", "totals"))
     return Run(
         file=top.file,

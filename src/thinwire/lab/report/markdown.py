@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from thinwire.lab.report import words
+from thinwire.lab.report.kinds import Compared
 from thinwire.lab.report.model import Report, Verdict
 from thinwire.lab.report.tables import Table, by_round, figures, tensors
 from thinwire.lab.report.verdict import rule
@@ -13,7 +14,7 @@ from thinwire.lab.report.verdict import rule
 
 def render_markdown(report: Report) -> str:
     """Return the whole report as GitHub Markdown."""
-    parts = (_verdicts, _figures, _tensors, _rounds, _settings)
+    parts = (_verdicts, _figures, _tensors, _rounds, settings_text)
     return "\n\n".join(text for part in parts for text in part(report) if text) + "\n"
 
 
@@ -34,15 +35,16 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _verdicts(report: Report) -> list[str]:
-    heading = f"# Compression report: {escape(words.subtitle(report))}"
-    second = _verdict(report.pairing_verdict) if report.pairing_verdict else []
-    notes = _list(("Note", note) for note in report.notes)
-    return [heading, *_verdict(report.verdict), *second, escape(rule(report.metric)), notes]
+    heading = f"# Compression report: {escape(report.subtitle)}"
+    second = verdict(report.pairing_verdict) if report.pairing_verdict else []
+    notes = listed(("Note", note) for note in report.notes)
+    return [heading, *verdict(report.verdict), *second, escape(rule(report.metric)), notes]
 
 
-def _verdict(verdict: Verdict) -> list[str]:
-    bold = f"**{escape(verdict.winner)}**" if verdict.winner else ""
-    return [escape(verdict.lead) + bold + escape(verdict.rest), escape(verdict.detail)]
+def verdict(judged: Verdict) -> list[str]:
+    """Return a verdict and what backs it."""
+    bold = f"**{escape(judged.winner)}**" if judged.winner else ""
+    return [escape(judged.lead) + bold + escape(judged.rest), escape(judged.detail)]
 
 
 def _figures(report: Report) -> list[str]:
@@ -65,12 +67,14 @@ def _rounds(report: Report) -> list[str]:
     return [f"## {escape(report.metric.title)} by round, mean over seeds", table(by_round(report))]
 
 
-def _settings(report: Report) -> list[str]:
+def settings_text(report: Compared) -> list[str]:
+    """Return what differs, what does not, and where the runs took place."""
     settings = report.settings
     differing = table(Table(settings.differing_names, settings.differing))
-    equal, environment = _list(settings.shared), _list(settings.environment)
+    equal, environment = listed(settings.shared), listed(settings.environment)
     return ["## What differs", differing, "## Equal for all runs", equal, "## Environment", environment]
 
 
-def _list(items: Iterable[tuple[str, str]]) -> str:
+def listed(items: Iterable[tuple[str, str]]) -> str:
+    """Return a list of names and values."""
     return "\n".join(f"- {escape(name)}: {escape(value)}" for name, value in items)

@@ -13,10 +13,13 @@ TOLERANCE = 0.005
 
 @dataclass(frozen=True)
 class Metric:
-    """What the runs measured. Accuracies are shown as percent and percentage points, all else as it is."""
+    """What the runs measured. Accuracies are shown as percent and percentage points, all else as it is; where it is
+    ``relative``, differences are shares of the baseline's.
+    """
 
     name: str
     higher_is_better: bool
+    relative: bool = False
 
     @property
     def percent(self) -> bool:
@@ -32,6 +35,14 @@ class Metric:
     def title(self) -> str:
         """Its name at the start of a heading."""
         return self.label[0].upper() + self.label[1:]
+
+    def difference(self, own: float, base: float) -> float:
+        """Return how far a value is above the baseline's, or by which share of it."""
+        return own / base - 1 if self.relative else own - base
+
+    def edge(self, base: float, tolerance: float) -> float:
+        """Return the worst value that is within a tolerance of the baseline's."""
+        return base - self.gain(tolerance * base if self.relative else tolerance)
 
     def gain(self, difference: float) -> float:
         """Return a difference such that more is better."""
@@ -150,6 +161,23 @@ class Report:
     notes: tuple[str, ...]
     configurations: tuple[Configuration, ...]
     settings: Settings
+
+    baseline = BASELINE
+    turn = "round"
+    all_bytes = "all clients, both directions"
+
+    @property
+    def subtitle(self) -> str:
+        """What was run, in one line."""
+        counts = ((self.clients or 0, "client"), (self.rounds, "round"), (len(self.seeds), "seed"))
+        words = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count or noun != "client"]
+        return ", ".join((self.task, *words))
+
+    @property
+    def hue_order(self) -> tuple[str, ...]:
+        """The groups in the order of their colours: auto first."""
+        names = (row.group for row in self.configurations if row.group != BASELINE)
+        return tuple(sorted(names, key=lambda name: (name != AUTO, name)))
 
     def find(self, group: str) -> Configuration | None:
         """Return the configuration of a group, or None."""

@@ -1,23 +1,22 @@
-"""Which runs may be compared: each with the uncompressed run of its seed, if both finished the same task."""
+"""Which runs may be compared: each with the baseline's run of its seed, if both finished the same task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from thinwire.lab.report.load import Run
-from thinwire.lab.report.model import BASELINE
+from thinwire.lab.report.kinds import Run
 
-OWN = ("uplink", "downlink", "seed")
-"""The settings that make a configuration what it is; all others must equal those of the uncompressed run."""
+R = TypeVar("R", bound=Run)
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """The runs of one configuration and, in the same order, the uncompressed ones (none when none compares)."""
+class Pairs(Generic[R]):
+    """The runs of one configuration and, in the same order, the baseline's (none when none compares)."""
 
-    runs: tuple[Run, ...]
-    baseline: tuple[Run, ...]
+    runs: tuple[R, ...]
+    baseline: tuple[R, ...]
     notes: tuple[str, ...]
 
 
@@ -25,7 +24,7 @@ def check_same(runs: Sequence[Run]) -> None:
     """Raise ValueError when runs measure different things or one configuration has a seed twice."""
     first, seen = runs[0], dict[tuple[str, int], str]()
     for run in runs:
-        for what, own, other in _identity(run, first):
+        for (what, own), (_, other) in zip(run.identity, first.identity, strict=True):
             if own != other:
                 raise ValueError(
                     f"{run.file}: {what} is {own!r}, but {first.file} has {other!r}; "
@@ -36,10 +35,10 @@ def check_same(runs: Sequence[Run]) -> None:
             raise ValueError(f"{run.file} and {twin} are both {run.group!r} with seed {run.seed}; delete one of them.")
 
 
-def pair(group: str, runs: Sequence[Run]) -> Pairs:
-    """Pair the runs of a group with uncompressed ones; what cannot be compared is left out and said so."""
+def pair(group: str, runs: Sequence[R]) -> Pairs[R]:
+    """Pair the runs of a group with the baseline's; what cannot be compared is left out and said so."""
     own = sorted((run for run in runs if run.group == group), key=lambda run: run.seed)
-    baseline = {run.seed: run for run in runs if run.group == BASELINE and not _unfinished(run)}
+    baseline = {run.seed: run for run in runs if run.group == run.baseline and not run.unfinished}
     reasons = {run.seed: _reason(run, baseline.get(run.seed)) for run in own}
     good = tuple(run for run in own if not reasons[run.seed])
     seeds = sorted({run.seed for run in runs})
@@ -53,7 +52,7 @@ def remarks(runs: Sequence[Run]) -> tuple[str, ...]:
     seeds = {run.seed for run in runs}
     notes = ["one seed only: how much the figures vary is not known"] if len(seeds) == 1 else []
     if any(len(_starts(runs, seed)) > 1 for seed in seeds):
-        notes.append("runs with the same seed start from different values of the metric: not the same initial weights")
+        notes.append("runs with the same seed start from different values: not the same initial weights")
     return tuple(notes)
 
 
@@ -65,32 +64,19 @@ def starts(runs: Sequence[Run]) -> Mapping[int, float]:
 
 
 def _starts(runs: Sequence[Run], seed: int) -> set[float]:
-    return {round(run.rounds[0].metric, 6) for run in runs if run.seed == seed and run.rounds[0].number == 0}
-
-
-def _identity(run: Run, first: Run) -> tuple[tuple[str, object, object], ...]:
-    return (
-        ("config.task", run.config.get("task"), first.config.get("task")),
-        ("metric.name", run.metric_name, first.metric_name),
-        ("metric.higher_is_better", run.higher_is_better, first.higher_is_better),
-    )
+    return {round(run.start, 6) for run in runs if run.seed == seed and run.start is not None}
 
 
 def _reason(run: Run, base: Run | None) -> str:
     if base is None:
-        return _unfinished(run) or "no finished uncompressed run has this seed"
-    keys = sorted((set(run.config) | set(base.config)) - set(OWN))
+        return run.unfinished or f"no finished run of {run.baseline} has this seed"
+    keys = sorted((set(run.config) | set(base.config)) - set(run.own))
     other = [f"{key} {run.config.get(key)} (there {base.config.get(key)})" for key in keys if _differs(key, run, base)]
-    return _unfinished(run) or (f"unlike uncompressed it has {', '.join(other)}" if other else "")
+    return run.unfinished or (f"unlike {run.baseline} it has {', '.join(other)}" if other else "")
 
 
 def _differs(key: str, run: Run, base: Run) -> bool:
     return run.config.get(key) != base.config.get(key)
-
-
-def _unfinished(run: Run) -> str:
-    wanted = run.config.get("rounds")
-    return f"it stopped after round {run.last_round} of {wanted}" if wanted != run.last_round else ""
 
 
 def _missing(seeds: Sequence[int], own: Sequence[int]) -> tuple[str, ...]:
@@ -100,6 +86,6 @@ def _missing(seeds: Sequence[int], own: Sequence[int]) -> tuple[str, ...]:
 
 
 def _failed(runs: Sequence[Run]) -> tuple[str, ...]:
-    count = sum(item.failures for run in runs for item in run.rounds)
+    count = sum(run.failed for run in runs)
     text = f"{count} {'reply' if count == 1 else 'replies'} failed, so some of its bytes were never sent"
     return (text,) if count else ()

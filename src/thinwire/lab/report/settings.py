@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from thinwire.lab.report import units
-from thinwire.lab.report.load import Run
-from thinwire.lab.report.model import Metric, Settings
-from thinwire.lab.report.pairs import OWN, starts
+from thinwire.lab.report.kinds import Run
+from thinwire.lab.report.model import Settings
+from thinwire.lab.report.pairs import starts
 
 
 def settings_of(runs: Sequence[Run], groups: Sequence[str]) -> Settings:
     """Split the settings of all runs into shared and differing ones, the latter one row per group."""
-    configs = [run.config for run in runs]
-    keys = [key for key in dict.fromkeys(key for config in configs for key in config) if key not in OWN]
+    configs, own = [run.config for run in runs], runs[0].own
+    keys = [key for key in dict.fromkeys(key for config in configs for key in config) if key not in own]
     differing = [key for key in keys if len(_values(configs, key)) > 1]
     shared = [(_words(key), _one(configs, key)) for key in keys if key not in differing]
-    names = ["uplink", "downlink", *differing]
+    names = [*runs[0].shown, *differing]
     rows = [_row(group, [run for run in runs if run.group == group], names) for group in groups]
     return Settings(
         shared=tuple(shared) + _common(runs),
@@ -27,11 +27,11 @@ def settings_of(runs: Sequence[Run], groups: Sequence[str]) -> Settings:
 
 
 def _common(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
-    metric = Metric(runs[0].metric_name, runs[0].higher_is_better)
-    start = ", ".join(f"{units.metric(metric, value)} (seed {seed})" for seed, value in starts(runs).items())
+    begun = {run.seed: run.started for run in sorted(runs, key=lambda run: run.seed)} if starts(runs) else {}
+    start = ", ".join(f"{value} (seed {seed})" for seed, (_, value) in begun.items())
     models = {f"{run.parameters:,} parameters, {units.size(run.dense_bytes)}": None for run in runs}
     seeds = ", ".join(str(seed) for seed in sorted({run.seed for run in runs}))
-    initial = (("initial weights", f"the same per seed; {metric.label} before training {start}"),) if start else ()
+    initial = (("initial weights", f"the same per seed; {runs[0].started[0]} {start}"),) if start else ()
     return (("seeds", seeds), ("model", " | ".join(models)), *initial)
 
 

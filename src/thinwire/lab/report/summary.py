@@ -55,11 +55,11 @@ def _clients(runs: Sequence[Run]) -> int | None:
     return only if isinstance(only, int) and only > 0 else None
 
 
-def _configuration(pairs: Pairs, metric: Metric) -> Configuration:
+def _configuration(pairs: Pairs[Run], metric: Metric) -> Configuration:
     runs, base = pairs.runs, pairs.baseline
-    difference = (
-        spread([run.final_metric - other.final_metric for run, other in zip(runs, base, strict=True)]) if base else None
-    )
+    gaps = [
+        metric.difference(run.final_metric, other.final_metric) for run, other in zip(runs, base, strict=bool(base))
+    ]
     rounds = [item for run in runs for item in run.rounds]
     trained = sum(run.last_round for run in runs) or 1
     return Configuration(
@@ -68,8 +68,8 @@ def _configuration(pairs: Pairs, metric: Metric) -> Configuration:
         seeds=tuple(run.seed for run in runs),
         notes=pairs.notes,
         metric=spread([run.final_metric for run in runs]),
-        difference=difference,
-        within=difference is not None and metric.gain(difference.mean) >= -TOLERANCE - 1e-9,
+        difference=spread(gaps) if gaps else None,
+        within=bool(gaps) and metric.gain(fmean(gaps)) >= -TOLERANCE - 1e-9,
         total_bytes=_average(runs, lambda run: run.total_bytes),
         up_bytes=_average(runs, lambda run: run.up_bytes),
         down_bytes=_average(runs, lambda run: run.down_bytes),
@@ -97,7 +97,7 @@ def _final(runs: Sequence[Run]) -> Spread | None:
     return spread([run.final_metric for run in runs]) if runs else None
 
 
-def _ratio(pairs: Pairs, value: Callable[[Run], float]) -> float | None:
+def _ratio(pairs: Pairs[Run], value: Callable[[Run], float]) -> float | None:
     own = sum(value(run) for run in pairs.runs)
     return sum(value(run) for run in pairs.baseline) / own if pairs.baseline and own else None
 
@@ -123,12 +123,12 @@ def _point(number: int, runs: Sequence[Run], sent: list[int | None]) -> Point:
     )
 
 
-def _tensors(pairs: Pairs) -> tuple[TensorRow, ...]:
+def _tensors(pairs: Pairs[Run]) -> tuple[TensorRow, ...]:
     rows = [_tensor(name, shape, pairs) for name, shape in {t.name: t.shape for t in pairs.runs[0].tensors}.items()]
     return tuple(sorted(rows, key=lambda row: (-row.total_bytes, row.name)))
 
 
-def _tensor(name: str, shape: str, pairs: Pairs) -> TensorRow:
+def _tensor(name: str, shape: str, pairs: Pairs[Run]) -> TensorRow:
     own = [item for run in pairs.runs for item in run.tensors if item.name == name]
     base = [item for run in pairs.baseline for item in run.tensors if item.name == name]
     own_bytes, base_bytes = (sum(item.up_bytes + item.down_bytes for item in items) for items in (own, base))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thinwire.lab.report import units
+from thinwire.lab.report.kinds import Compared
 from thinwire.lab.report.model import BASELINE, Configuration, Metric, Report, TensorRow
 
 LARGEST = 12
@@ -51,12 +52,12 @@ def mark(row: Configuration) -> str:
     return units.NONE if row.difference is None or row.group == BASELINE else "yes" if row.within else "no"
 
 
-def by_round(report: Report) -> Table:
-    """Return the metric after each round, one column per configuration."""
+def by_round(report: Compared) -> Table:
+    """Return the metric after each round or epoch, one column per configuration."""
     numbers = sorted({point.round for row in report.configurations for point in row.points})
     columns = [{point.round: point.metric.mean for point in row.points} for row in report.configurations]
     rows = tuple((str(at), *(_cell(report.metric, column.get(at)) for column in columns)) for at in numbers)
-    return Table(("round", *(row.group for row in report.configurations)), rows)
+    return Table((report.turn, *(row.group for row in report.configurations)), rows)
 
 
 def _cell(metric: Metric, value: float | None) -> str:

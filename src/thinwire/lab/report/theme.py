@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from thinwire.lab.report.model import AUTO, BASELINE, Configuration
+from thinwire.lab.report.kinds import Compared
 
 FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LIGHT = {
@@ -53,6 +52,7 @@ DARK = {
     "c7": "#a8705a",
 }
 _SERIES = 8
+_DASHES = ("", "7 3", "2 3")
 
 
 def colour(name: str) -> str:
@@ -70,7 +70,14 @@ def literal(svg: str) -> str:
     return re.sub(r"var\(--([a-z0-9]+)\)", lambda found: LIGHT.get(found[1], found[0]), svg)
 
 
-def series(rows: Sequence[Configuration]) -> dict[str, str]:
-    """Give each configuration its colour, the same in every chart: grey for uncompressed, the first for auto."""
-    names = sorted((row.group for row in rows if row.group != BASELINE), key=lambda name: (name != AUTO, name))
-    return {BASELINE: colour("base")} | {name: colour(f"c{at % _SERIES}") for at, name in enumerate(names)}
+def series(report: Compared) -> dict[str, str]:
+    """Give each configuration its colour, the same in every chart: grey for the baseline, the first for the first."""
+    hues = {name: colour(f"c{at % _SERIES}") for at, name in enumerate(report.hue_order)}
+    return {report.baseline: colour("base")} | hues
+
+
+def dashes(report: Compared) -> dict[str, str]:
+    """Return how the line of each configuration is broken: not at all among the first eight, each of its own colour."""
+    last = len(_DASHES) - 1
+    broken = {name: _DASHES[min(at // _SERIES, last)] for at, name in enumerate(report.hue_order)}
+    return {report.baseline: ""} | broken

@@ -81,14 +81,21 @@ def metric_spread(kind: Metric, value: Spread) -> str:
 
 
 def difference(kind: Metric, value: float) -> str:
-    """Return a signed difference without its unit: '−0.12' (percentage points) or '+0.0031'."""
-    text = _plain(kind, abs(value))
+    """Return a signed difference without its unit: '−0.12' (percentage points, or percent) or '+0.0031'."""
+    text = f"{100 * abs(value):.2f}" if kind.relative else _plain(kind, abs(value))
     return text if not float(text) else f"{'−' if value < 0 else '+'}{text}"
 
 
 def points(kind: Metric, value: float) -> str:
     """Return a distance with its unit, long: '0.5 percentage points' or '0.005'."""
-    return f"{round(100 * value, 4):g} percentage points" if kind.percent else f"{round(value, 6):g}"
+    if kind.relative:
+        return f"{round(100 * value, 4):g}%"
+    return counted(round(100 * value, 4), "percentage point") if kind.percent else f"{round(value, 6):g}"
+
+
+def unit(kind: Metric) -> str:
+    """Return the unit of a difference: percentage points, percent, or none."""
+    return "pp" if kind.percent else "%" if kind.relative else ""
 
 
 def ceiling(kind: Metric, value: float) -> float:
@@ -96,9 +103,9 @@ def ceiling(kind: Metric, value: float) -> float:
     return math.ceil(round(value * 1000, 6)) / 1000
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: float, noun: str) -> str:
     """Return a number and its noun: '1 seed', '3 seeds'."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
 def _plain(kind: Metric, value: float) -> str:

@@ -19,13 +19,6 @@ CODEC = (
 LINKS_BPS = ((1e6, "1 Mbit/s"), (10e6, "10 Mbit/s"), (100e6, "100 Mbit/s"))
 
 
-def subtitle(report: Report) -> str:
-    """Return what was run, in one line."""
-    clients = f", {units.counted(report.clients, 'client')}" if report.clients else ""
-    seeds = units.counted(len(report.seeds), "seed")
-    return f"{report.task}{clients}, {units.counted(report.rounds, 'round')}, {seeds}"
-
-
 def transfer_times(report: Report, row: Configuration) -> tuple[tuple[str, str, str], ...]:
     """Return per link speed what one client's bytes take, this configuration and uncompressed: (link, own, base)."""
     if not report.clients or row.baseline_bytes is None:

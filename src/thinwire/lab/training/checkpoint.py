@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,57 +41,75 @@ class Saved:
         """Return what one rank saved. Raises ValueError for a damaged file, OSError."""
         return load(self.folder / f"rank-{rank}.twf")
 
-    def check(self) -> None:
-        """Raise ValueError naming a file that is damaged, OSError for one that is missing."""
+    def check(self, ranks: Iterable[int] | None = None) -> None:
+        """Raise ValueError naming a file that is damaged, OSError for one that is missing; None: those of all ranks."""
         self.shared()
-        for rank in range(self.world):
+        for rank in range(self.world) if ranks is None else ranks:
             self.of_rank(rank)
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes the checkpoints of a run, all ranks together: ``barrier`` returns once every rank has called it."""
+    """Writes the checkpoints of a run, all ranks together: ``barrier`` returns once every rank has called it.
+
+    ``leads``: whether this rank writes what its folder holds once; None: the first one does, and all share a folder.
+    """
 
     out: Path
     rank: int
     world: int
     barrier: Callable[[], object]
+    leads: bool | None = None
 
     def write(
-        self, position: Position, config: dict[str, Any], records: dict[str, Any], shared: State, own: State
+        self,
+        position: Position,
+        config: dict[str, Any],
+        records: dict[str, Any],
+        shared: State,
+        own: Mapping[int, State],
     ) -> None:
-        """Write one, then remove the older. A process that dies in between leaves the older one in place."""
+        """Write one, then remove the older; ``own`` is by rank. Who dies in between leaves the older one in place."""
         whole = self.out / "checkpoints" / f"step-{position.step:08d}"
         draft = whole.with_name(f".{whole.name}")
-        if self.rank == 0:
+        leads = self.rank == 0 if self.leads is None else self.leads
+        if leads:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
         self.barrier()
-        save(own, draft / f"rank-{self.rank}.twf")
+        for rank, state in own.items():
+            save(state, draft / f"rank-{rank}.twf")
         self.barrier()
-        if self.rank == 0:
+        if leads:
             save(shared, draft / "model.twf")
             text = {"schema": SCHEMA, "config": config, "position": asdict(position), "world": self.world}
             write_through(json.dumps(text | {"records": records}, allow_nan=False).encode(), draft / "run.json")
             _put_in_place(draft, whole)
+        # Folders of several machines: none loses its older one before all have the newer.
+        self.barrier()
+        if leads:
+            _remove_others(whole)
 
 
 def _put_in_place(draft: Path, whole: Path) -> None:
-    older = [path for path in whole.parent.iterdir() if path not in (draft, whole)]
     if whole.exists():
         shutil.rmtree(whole)
     os.replace(draft, whole)
-    for path in older:
-        if _NAME.fullmatch(path.name.removeprefix(".")):
+
+
+def _remove_others(whole: Path) -> None:
+    for path in whole.parent.iterdir():
+        if path != whole and _NAME.fullmatch(path.name.removeprefix(".")):
             shutil.rmtree(path)
 
 
-def newest(out: Path) -> Saved | None:
-    """Return the newest checkpoint of a run's folder, None where there is none.
+def newest(out: Path, most: int | None = None) -> Saved | None:
+    """Return the newest checkpoint of a run's folder, of at most ``most`` steps, None where there is none.
 
     Raises ValueError naming a ``run.json`` that is not one of ours, OSError.
     """
     found = sorted((out / "checkpoints").glob("step-*"), key=_step)
+    found = [folder for folder in found if most is None or _step(folder) <= most]
     return _read(found[-1]) if found else None
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from thinwire.errors import unknown
 from thinwire.lab.models.catalogue import find
-from thinwire.lab.training.method import Method, method
+from thinwire.lab.training.method import STOCK, Method, method
 from thinwire.lab.training.schedule import SCHEDULES
 from thinwire.lab.training.usual import OPTIMIZERS, USUAL, Usual
 
-_FREE = ("epochs", "steps", "workers")
-"""What may be another number when a run goes on: none of it changes what a step does."""
+_FREE = ("epochs", "steps", "workers", "simulate")
+"""What may be something else when a run goes on: none of it changes what a step does."""
 _POSITIVE = ("epochs", "steps", "batch_size", "workers", "limit_rows", "checkpoint_steps", "context", "lr", "clip_norm")
 
 
@@ -25,7 +25,7 @@ class TrainConfig:
     ``compressor`` is ``none`` (dense all-reduce), a stock hook of torch (``torch-fp16``, ``torch-powersgd``), or what
     ``thinwire.ddp.compress_gradients`` takes. ``batch_size`` is that of one worker. ``steps`` ends the run early;
     ``warmup`` is in epochs. Raises ValueError, naming what was given and what is possible, on anything that cannot be
-    read or is out of range.
+    read or is out of range. ``simulate``: all workers are in one process.
     """
 
     model: str = "small-cnn"
@@ -37,6 +37,7 @@ class TrainConfig:
     steps: int | None = None
     batch_size: int = 32
     workers: int = 2
+    simulate: bool = False
     cuda: bool = False
     optimizer: str | None = None
     lr: float | None = None
@@ -66,6 +67,8 @@ class TrainConfig:
         self._check_ranges()
         if self.method.corrects_momentum and self.chosen("optimizer") != "sgd":
             raise ValueError(f"{self.compressor!r} carries SGD's momentum itself; it goes with --optimizer sgd only")
+        if self.simulate and self.compressor in STOCK:
+            raise ValueError(f"{self.compressor!r} is torch's own and needs processes: it cannot be simulated")
 
     def _check_ranges(self) -> None:
         if not 0 <= self.chosen("momentum") < 1:
@@ -90,7 +93,7 @@ class TrainConfig:
         """Return the settings as a result holds them: nothing of the machine, every default filled in."""
         names = (
             *("model", "dataset", "compressor", "density", "use_pipeline", "epochs", "steps", "batch_size", "workers"),
-            *("optimizer", "lr", "momentum", "weight_decay", "clip_norm", "schedule", "warmup", "amp"),
+            *("simulate", "optimizer", "lr", "momentum", "weight_decay", "clip_norm", "schedule", "warmup", "amp"),
             *("augment", "context", "limit_rows"),
         )
         rest = {"method": self.method.text, "device": "cuda" if self.cuda else "cpu", "seed": self.seed}

@@ -20,7 +20,7 @@ from thinwire.lab.training.worker import Work, work
 _GRACE_S = 5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _LOGGERS = ("torch.distributed.elastic", "torch.multiprocessing.spawn")
-_EXPECTED = ("Diverged", "NonFiniteError", "PlanMismatch", "WireError", "PeerError", "ValueError", "OSError")
+EXPECTED = ("Diverged", "NonFiniteError", "PlanMismatch", "WireError", "PeerError", "ValueError", "OSError")
 """What a worker raises on purpose: its text is enough."""
 _LOST = "gloo"
 """In the text of what a worker raises whose peer is gone."""
@@ -68,7 +68,7 @@ def _reason(logs: Path, workers: int) -> str:
     said = {int(file.parent.name): json.loads(file.read_text())["message"] for file in logs.rglob("error.json")}
     for message in said.values():
         name, _, text = message["message"].partition(": ")
-        if name in _EXPECTED:
+        if name in EXPECTED:
             return str(text)
     silent = [str(rank) for rank in range(workers) if rank not in said]
     if not said or (silent and any(_LOST in message["message"] for message in said.values())):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from thinwire.compressor import Compressor
 from thinwire.ddp.method import resolved
 from thinwire.feedback import MomentumCorrection
+from thinwire.lab.training.compared import DENSE, STOCK
 
-DENSE = "none"
-STOCK = ("torch-fp16", "torch-powersgd")
+__all__ = ["DENSE", "STOCK", "Method", "method"]
 
 
 @dataclass(frozen=True)

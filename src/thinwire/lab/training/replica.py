@@ -1,122 +1,103 @@
-"""One worker's copy of a run: the model, what averages its gradients, the optimizer, and how far all that is."""
+"""A run's model, what averages its gradients, the optimizer, and how far all that is."""
 
 from __future__ import annotations
 
-import inspect
-import math
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from thinwire.codec import State
 from thinwire.lab.training import states
-from thinwire.lab.training.averaging import averaging
-from thinwire.lab.training.checkpoint import Saved, Writer
+from thinwire.lab.training.averaging import Remembering
+from thinwire.lab.training.checkpoint import Writer
 from thinwire.lab.training.config import TrainConfig
 from thinwire.lab.training.data.base import Batch, Dataset
 from thinwire.lab.training.data.batches import Batches
-from thinwire.lab.training.evaluate import average_buffers, loss_of
-from thinwire.lab.training.frames import below, under
-from thinwire.lab.training.local import prepare
+from thinwire.lab.training.frames import below
+from thinwire.lab.training.parallel import parallel
 from thinwire.lab.training.position import Position
-from thinwire.lab.training.records import Records
-from thinwire.lab.training.usual import optimizer
-
-_NAMES = inspect.signature(DistributedDataParallel.__init__).parameters
-_SYNC_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers"
-"""By the version of torch: the older name is deprecated in the newer one."""
+from thinwire.lab.training.records import Records, StepRow
 
 
-class Replica:
-    """One worker's, in a process group that is there. All workers call the same methods in the same order."""
+class Replica(ABC):
+    """The model of one rank (``OneRank``) or of all (``AllRanks``), in a process group that is there.
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, model: nn.Module, device: torch.device) -> None:
+    All processes of the run call the same methods in the same order; ``begin`` comes first.
+    """
+
+    averaging: Remembering
+    optimizer: torch.optim.Optimizer
+
+    def __init__(
+        self, config: TrainConfig, dataset: Dataset, model: nn.Module, device: torch.device, ranks: range, world: int
+    ) -> None:
         self.config, self.dataset, self.device = config, dataset, device
-        self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self.batches = Batches(
-            dataset.train, config.batch_size, config.seed, config.augment, rank=self.rank, world=self.world
-        )
-        self.step_rows = config.batch_size * self.world
+        self.ranks, self.world = ranks, world
+        one = Batches(dataset.train, config.batch_size, config.seed, config.augment, world=world)
+        self.batches = {rank: one.shard(rank, world) for rank in ranks}
+        self.epoch_steps, self.step_rows = len(one), config.batch_size * world
         self.model = model.to(device)
-        # Statistics of batch norm stay each worker's own until somebody looks: to send them is no part of a step.
-        own_buffers: dict[str, Any] = {_SYNC_BUFFERS: False}
-        self.ddp = DistributedDataParallel(
-            self.model, device_ids=[device] if device.type == "cuda" else None, **own_buffers
-        )
+        self.ddp = parallel(self.model, device, config.use_pipeline and config.method.compressor is not None)
         self.position, self.records = Position(), Records()
-        states.into_generators(states.seeded_generators(config.seed, f"worker {self.rank}", device), device)
+        self.put_generators(self.seeded())
 
-    def begin(self, saved: Saved | None) -> None:
-        """Attach the method and make the optimizer; go on from a checkpoint, if given.
+    @abstractmethod
+    def attach(self) -> None:
+        """Make ``averaging``; from now on ``gradients`` gives means."""
 
-        Raises ValueError for a damaged one.
-        """
-        if saved is not None:
-            self._settle()
-        self._attach()
-        if saved is not None:
-            self._restore(saved)
+    @abstractmethod
+    def gradients(self) -> list[StepRow]:
+        """Leave the mean gradients of the step that is due in the model; return a row a rank. Raises Diverged."""
 
-    def _attach(self) -> None:
-        config, method = self.config, self.config.method
-        decay, corrects = config.chosen("weight_decay"), method.corrects_momentum
-        if method.compressor is not None:
-            # The mean of N independent gradients has a norm of one of them over sqrt(N) (Lin et al. 2018, for sums).
-            clip = config.clip_norm and config.clip_norm * math.sqrt(self.world)
-            prepare(self.model.parameters(), clip, decay if corrects else 0.0)
-        self.averaging = averaging(self.ddp, method, config.use_pipeline, config.seed)
-        momentum = 0.0 if corrects else config.chosen("momentum")
-        name, lr, rest = config.chosen("optimizer"), config.chosen("lr"), 0.0 if corrects else decay
-        self.optimizer = optimizer(name, self.model.parameters(), lr, momentum, rest)
+    @abstractmethod
+    def begun(self) -> None:
+        """Note that the model is as the first step finds it."""
 
-    def _settle(self) -> None:
-        """Run one backward that changes nothing but DDP's buckets.
+    @abstractmethod
+    def average_buffers(self) -> None:
+        """Replace float buffers, such as the running statistics of batch norm, by their mean over all ranks."""
 
-        DDP makes them anew after the first step; a run that goes on must have those of a run that never stopped, since
-        a ring adds in an order that depends on them.
-        """
-        self.model.eval()
-        inputs, targets = self.batch(Position())
-        loss_of(self.ddp(inputs), targets).backward()  # type: ignore[no-untyped-call]
-        self.ddp.zero_grad(set_to_none=True)
+    @abstractmethod
+    def generators(self) -> list[State]:
+        """Return the states of the ranks' random generators."""
 
-    def _restore(self, saved: Saved) -> None:
-        shared, same = saved.shared(), saved.world == self.world
-        states.put(under("model", shared), self.model)
-        states.into_optimizer(under("optimizer", shared), self.optimizer)
-        own = {rank: saved.of_rank(rank) for rank in ([self.rank] if same else range(saved.world))}
-        self.averaging.load([under("averaging", state) for state in own.values()])
-        self.position = saved.position.settled(self.step_rows, len(self.batches))
-        self.records = Records.of(saved.records)
-        if same:
-            states.into_generators(under("generators", own[self.rank]), self.device)
-        else:
-            name = f"worker {self.rank} of {self.world} from step {self.position.step}"
-            states.into_generators(states.seeded_generators(self.config.seed, name, self.device), self.device)
+    @abstractmethod
+    def put_generators(self, given: Sequence[State]) -> None:
+        """Put them back."""
+
+    def seeded(self, where: str = "") -> list[State]:
+        """Return fresh states of the ranks' random generators, for a place in the run."""
+        names = [f"worker {rank}{where}" for rank in self.ranks]
+        return [states.seeded_generators(self.config.seed, name, self.device) for name in names]
+
+    @property
+    def rank(self) -> int:
+        """The first of the ranks."""
+        return self.ranks[0]
 
     @property
     def steps(self) -> int:
         """How many steps the whole run has."""
         config = self.config
-        return self.position.all_steps(self.step_rows, len(self.batches), config.epochs, config.steps)
+        return self.position.all_steps(self.step_rows, self.epoch_steps, config.epochs, config.steps)
 
-    def batch(self, at: Position) -> Batch:
-        """Return this worker's batch of the step that starts at a position."""
-        inputs, targets = self.batches.at(at.epoch, at.begun(self.step_rows))
+    def batch(self, rank: int, at: Position) -> Batch:
+        """Return a rank's batch of the step that starts at a position."""
+        inputs, targets = self.batches[rank].at(at.epoch, at.begun(self.step_rows))
         return inputs.to(self.device), targets.to(self.device)
 
     def advance(self) -> None:
         """Note that a step is done."""
-        self.position = self.position.after_step(self.step_rows, len(self.batches))
+        self.position = self.position.after_step(self.step_rows, self.epoch_steps)
 
     def save(self, writer: Writer) -> None:
-        """Write a checkpoint, all workers together."""
-        average_buffers(self.model)
-        self.records.gather()
+        """Write a checkpoint, all processes together."""
+        self.average_buffers()
+        self.records.gather(self.world)
         shared = below("model", self.model.state_dict()) | below("optimizer", states.of_optimizer(self.optimizer))
-        generators = below("generators", states.of_generators(self.device))
-        own: State = generators | below("averaging", self.averaging.state_dict())
-        writer.write(self.position, self.config.described(), self.records.saved(), shared, own)
+        pairs = zip(self.generators(), self.averaging.state_dicts(), strict=True)
+        own = [below("generators", drawn) | below("averaging", kept) for drawn, kept in pairs]
+        described = self.config.described()
+        writer.write(self.position, described, self.records.saved(), shared, dict(zip(self.ranks, own, strict=True)))

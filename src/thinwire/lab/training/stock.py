@@ -52,7 +52,7 @@ class Stock(Dense):
         if self._power is None:
             return self._bytes // 2
         before, self._counted = self._counted, int(self._power.total_numel_after_compression)
-        return ring_bytes(4 * (self._counted - before)) or self._bytes
+        return ring_bytes(4 * (self._counted - before), dist.get_world_size()) or self._bytes
 
     def _timed(self, hook: Hook) -> Hook:
         def timed(state: Any, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]

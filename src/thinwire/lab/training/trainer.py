@@ -1,21 +1,15 @@
-"""The training loop of one worker."""
+"""The training loop of one process."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from thinwire.lab.diverged import Diverged
 from thinwire.lab.training.checkpoint import Writer
-from thinwire.lab.training.dense import Cost
-from thinwire.lab.training.evaluate import METRICS, average_buffers, evaluate, loss_of
-from thinwire.lab.training.records import StepRow
+from thinwire.lab.training.evaluate import METRICS, evaluate
+from thinwire.lab.training.passes import now
 from thinwire.lab.training.replica import Replica
 from thinwire.lab.training.schedule import share
 
@@ -36,7 +30,7 @@ OnStep = Callable[[Seen], None]
 
 
 class Trainer:
-    """Takes a replica through its run. All workers call ``run``."""
+    """Takes a replica through its run. All processes call ``run``."""
 
     def __init__(self, replica: Replica) -> None:
         self.replica, self.config = replica, replica.config
@@ -64,26 +58,17 @@ class Trainer:
         replica.save(writer)
 
     def _step(self, steps: int) -> Seen:
-        """Take one step: forward and backward, which averages, and update, with a clock between them."""
-        replica, at, clock = self.replica, self.replica.position, [self._now()]
-        lr = self._set_lr(at.step, steps)
-        loss = self._loss()
-        value = self._checked(loss.item(), at.step, lr)
-        clock.append(self._now())
-        loss.backward()  # type: ignore[no-untyped-call]
-        clock.append(self._now())
-        cost = replica.averaging.cost()
+        """Take one step: the mean gradients, and the update."""
+        replica, at = self.replica, self.replica.position
+        self._set_lr(at.step, steps)
+        rows = replica.gradients()
+        averaged_s = now(replica.device)
         self._update()
-        clock.append(self._now())
-        replica.records.add(_row(value, cost, clock))
+        update_s = now(replica.device) - averaged_s
+        replica.records.add([replace(row, update_s=update_s) for row in rows])
         replica.advance()
-        self._sent = [self._sent[0] + cost.sent_bytes, self._sent[1] + cost.dense_bytes]
-        return Seen(replica.position.step, steps, at.epoch, value, *self._sent)
-
-    def _loss(self) -> Tensor:
-        inputs, targets = self.replica.batch(self.replica.position)
-        with torch.autocast(self.replica.device.type, torch.bfloat16, enabled=self.config.amp):
-            return loss_of(self.replica.ddp(inputs), targets)
+        self._sent = [self._sent[0] + rows[0].sent_bytes, self._sent[1] + rows[0].dense_bytes]
+        return Seen(replica.position.step, steps, at.epoch, rows[0].loss, *self._sent)
 
     def _update(self) -> None:
         if self.config.clip_norm and self.config.method.compressor is None:
@@ -91,36 +76,16 @@ class Trainer:
         self.replica.optimizer.step()
         self.replica.optimizer.zero_grad(set_to_none=True)
 
-    def _set_lr(self, step: int, steps: int) -> float:
-        warmup = round(self.config.warmup * len(self.replica.batches))
+    def _set_lr(self, step: int, steps: int) -> None:
+        warmup = round(self.config.warmup * self.replica.epoch_steps)
         lr: float = self.config.chosen("lr") * share(self.config.schedule, step, steps, warmup)
         for group in self.replica.optimizer.param_groups:
             group["lr"] = lr
-        return lr
-
-    def _checked(self, loss: float, step: int, lr: float) -> float:
-        if not math.isfinite(loss):
-            raise Diverged(
-                f"the loss of worker {self.replica.rank} is {loss} at step {step + 1}, learning rate {lr:.3g}: try a "
-                "smaller learning rate, a longer warm-up, or to clip the gradient's norm"
-            )
-        return loss
 
     def _evaluate(self, epoch: int, recorded: int) -> None:
         replica = self.replica
-        average_buffers(replica.model)
-        metric, loss = evaluate(replica.model, replica.dataset, replica.device)
-        replica.records.gather()
+        replica.average_buffers()
+        metric, loss = evaluate(replica.model, replica.dataset, replica.device, replica.ranks, replica.world)
+        replica.records.gather(replica.world)
         lr = replica.optimizer.param_groups[0]["lr"]
         replica.records.close_epoch(epoch + 1, recorded, lr, METRICS[replica.dataset.kind][0], metric, loss)
-
-    def _now(self) -> float:
-        if self.replica.device.type == "cuda":
-            torch.cuda.synchronize(self.replica.device)
-        return time.perf_counter()
-
-
-def _row(loss: float, cost: Cost, clock: list[float]) -> StepRow:
-    forward, backward, update = (b - a for a, b in pairwise(clock))
-    inside = max(0.0, backward - cost.exposed_s)
-    return StepRow(loss, cost.sent_bytes, cost.dense_bytes, forward, inside, cost.encode_s, cost.exposed_s, update)

@@ -9,15 +9,21 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
+import thinwire
 from thinwire.lab.models.catalogue import find
 from thinwire.lab.replace import replace_files
+from thinwire.lab.training.begin import begin
 from thinwire.lab.training.board import board
-from thinwire.lab.training.checkpoint import Writer, newest
+from thinwire.lab.training.checkpoint import Writer
 from thinwire.lab.training.config import TrainConfig
+from thinwire.lab.training.data.base import Dataset
+from thinwire.lab.training.joined import agree, common, leads
+from thinwire.lab.training.one_rank import OneRank
 from thinwire.lab.training.prepared import read
 from thinwire.lab.training.records import Records
 from thinwire.lab.training.replica import Replica
@@ -55,26 +61,44 @@ def _device(config: TrainConfig) -> torch.device:
     if config.cuda:
         torch.cuda.set_device(local)
         return torch.device("cuda", local)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    torch.set_num_threads(threads_of(workers))
     return torch.device("cpu")
+
+
+def threads_of(workers: int) -> int:
+    """Return with how many threads each of so many workers on this machine computes, where no GPU does."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() else max(1, (os.cpu_count() or 1) // workers)
 
 
 def _train(told: Work, device: torch.device) -> None:
     config, dataset = told.config, read(told.config)
     model = find(config.model).build(dataset.outputs, config.seed, **dataset.options)
-    replica = Replica(config, dataset, model, device)
-    replica.begin(newest(told.out) if told.resume else None)
-    trainer, writer = Trainer(replica), Writer(told.out, replica.rank, replica.world, dist.barrier)
+    agree(_terms(told, dataset))
+    first = leads(told.out)
+    replica = OneRank(config, dataset, model, device)
+    begin(replica, common(told.out) if told.resume else None)
+    train(told, replica, Writer(told.out, replica.rank, replica.world, dist.barrier, first))
+
+
+def train(told: Work, replica: Replica, writer: Writer) -> None:
+    """Take a replica that has begun to the end of its run; the first rank's process shows and writes what it does."""
+    trainer = Trainer(replica)
     if replica.rank:
         trainer.run(writer, lambda seen: None, lambda: None)
         return
-    with told.watch() as on_step, board(told.out if config.tensorboard else None, replica.records) as draw:
+    with told.watch() as on_step, board(told.out if told.config.tensorboard else None, replica.records) as draw:
         trainer.run(writer, on_step, lambda: _note(told, replica, draw))
+
+
+def _terms(told: Work, dataset: Dataset) -> dict[str, Any]:
+    """Return what all workers must have been given alike."""
+    own = {"resume": told.resume, "checkpoint_steps": told.config.checkpoint_steps, "rows": len(dataset.train)}
+    return told.config.described() | own | {"thinwire": thinwire.__version__, "torch": torch.__version__}
 
 
 def _note(told: Work, replica: Replica, draw: Callable[[Records], None]) -> None:
     """Write the result as it is after an epoch."""
-    exchanges = replica.averaging.exchanges()
-    made = result(told.config, replica.model, replica.dataset.kind, replica.records, exchanges)
+    made = result(told.config, replica.model, replica.dataset.kind, replica.records, replica.averaging)
     replace_files({told.out / RESULT: json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n"})
     draw(replica.records)
