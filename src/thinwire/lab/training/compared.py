@@ -5,7 +5,8 @@ from __future__ import annotations
 DENSE = "none"
 """What all are compared with: DistributedDataParallel without a hook."""
 
-STOCK = ("torch-fp16", "torch-powersgd")
+TORCH_FP16, TORCH_POWERSGD = "torch-fp16", "torch-powersgd"
+STOCK = (TORCH_FP16, TORCH_POWERSGD)
 """torch's own hooks."""
 
 METHODS = (

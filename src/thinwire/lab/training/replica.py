@@ -12,11 +12,12 @@ from thinwire.codec import State
 from thinwire.lab.training import states
 from thinwire.lab.training.averaging import Remembering
 from thinwire.lab.training.checkpoint import Writer
+from thinwire.lab.training.compared import TORCH_POWERSGD
 from thinwire.lab.training.config import TrainConfig
 from thinwire.lab.training.data.base import Batch, Dataset
 from thinwire.lab.training.data.batches import Batches
 from thinwire.lab.training.frames import below
-from thinwire.lab.training.parallel import parallel
+from thinwire.lab.training.parallel import ONE_BUCKET_MB, SMALL_BUCKETS_MB, parallel
 from thinwire.lab.training.position import Position
 from thinwire.lab.training.records import Records, StepRow
 
@@ -39,7 +40,7 @@ class Replica(ABC):
         self.batches = {rank: one.shard(rank, world) for rank in ranks}
         self.epoch_steps, self.step_rows = len(one), config.batch_size * world
         self.model = model.to(device)
-        self.ddp = parallel(self.model, device, config.use_pipeline and config.method.compressor is not None)
+        self.ddp = parallel(self.model, device, _bucket_mb(config))
         self.position, self.records = Position(), Records()
         self.put_generators(self.seeded())
 
@@ -101,3 +102,12 @@ class Replica(ABC):
         own = [below("generators", drawn) | below("averaging", kept) for drawn, kept in pairs]
         described = self.config.described()
         writer.write(self.position, described, self.records.saved(), shared, dict(zip(self.ranks, own, strict=True)))
+
+
+def _bucket_mb(config: TrainConfig) -> float | None:
+    """Return how large buckets should be, None for torch's usual ones."""
+    if config.method.text == TORCH_POWERSGD:
+        # It starts collectives where earlier ones end, in an order that with several buckets differs between ranks:
+        # gloo then mixes them up, and the run dies.
+        return ONE_BUCKET_MB
+    return SMALL_BUCKETS_MB if config.use_pipeline and config.method.compressor is not None else None

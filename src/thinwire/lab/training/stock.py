@@ -13,6 +13,7 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from thinwire.codec import State
+from thinwire.lab.training.compared import TORCH_FP16
 from thinwire.lab.training.dense import Cost, Dense, ring_bytes
 
 POWERSGD_RANK = 2
@@ -28,7 +29,7 @@ class Stock(Dense):
         super().__init__(model)
         self._in_hook_s, self._counted = 0.0, 0
         self._power: powerSGD_hook.PowerSGDState | None = None
-        if name == "torch-fp16":
+        if name == TORCH_FP16:
             model.register_comm_hook(None, self._timed(default_hooks.fp16_compress_hook))
             return
         # An all-zero gradient gives NaN with torch's own epsilon of 0.
