@@ -21,17 +21,17 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## compare the pairings on the digits task and write demo/report.html
 	$(BIN)/thinwire compare --out demo
 
-test: $(STAMP)  ## all tests but the slow ones
-	$(BIN)/python -m pytest -n 2
+test: $(STAMP)  ## all tests but the slow ones; a file in one process, since its tests share what they make
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(STAMP) ## every test, also the slow ones
-	$(BIN)/python -m pytest -n 2 -m 'slow or not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow or not slow'
 
 check: $(STAMP) ## all that a change must pass: format, lint, types, tests, docs examples
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: $(STAMP) ## format and mend what ruff can
 	$(BIN)/ruff format .
