@@ -32,7 +32,7 @@ from shaped_link import Link, shaped_link
 from shaped_net import DEVICE, UNSHAPED, LinkUnavailable, Shape
 from shaped_probe import throughput
 from shaped_rank import COUNTERS, DONE, POWERSGD_START, SKIPPED
-from shaped_rows import METHODS, MODELS, STEPS, Case, cases, row, table
+from shaped_rows import METHODS, MODELS, STEPS, Case, cases, marked, row, table
 
 from thinwire.lab.environment import environment
 from thinwire.lab.models.catalogue import find
@@ -137,16 +137,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help=f"more than {SKIPPED}, within one epoch; default: {usual}")
     parser.add_argument("--pipeline", choices=PIPELINES, default="both", help="default: both")
     parser.add_argument("--show", action="store_true", help="only print the table of --out")
+    parser.add_argument("--docs", action="store_true", help="only print its table with markers for docs/")
     args = parser.parse_args()
     if args.steps is not None and args.steps <= SKIPPED:
         parser.error(f"--steps is {args.steps}, expected more than {SKIPPED}")
     results = Results(args.out, args.ranks, args.delay_ms, args.mtu)
     try:
-        if not args.show:
+        if not (args.show or args.docs):
             _measure_all(args, results)
     except LinkUnavailable as error:
         sys.exit(f"no shaped link: {error}")
-    print("\n".join(table(results.rows)))
+    print("\n".join(marked(results.rows, args.out.name) if args.docs else table(results.rows)))
 
 
 def _measure_all(args: argparse.Namespace, results: Results) -> None:

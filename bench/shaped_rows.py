@@ -92,6 +92,7 @@ def row(case: Case, result: Mapping[str, Any], seen: Sequence[Mapping[str, Any]]
         **times, "compute_s": compute, "step_s": compute + times["exposed_s"],
         "losses": steps["loss"], "loss": steps["loss"][-1], "test_loss": result["final"]["loss"],
         "dense_bytes": sum(steps["dense_bytes"][SKIPPED:]), **_bytes(steps["sent_bytes"], seen),
+        "less": sum(steps["dense_bytes"][SKIPPED:]) / sum(steps["sent_bytes"][SKIPPED:]),
         "worth": result.get("worth"), "probed": result.get("link"),
         "commit": result["environment"]["commit"],
     }  # fmt: skip
@@ -131,7 +132,25 @@ def _line(one: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         *(f"{1e3 * one[name]:,.1f} ms" for name in ("compute_s", "encode_s", "exposed_s")),
         f"{dense / one['exposed_s']:.1f}" if dense and one["exposed_s"] else "-",
         f"{one['losses'][at - 1]:.4f} after {at}", f"{one['sent_bytes'] / one['timed_steps']:,.0f}",
-        f"{one['dense_bytes'] / one['sent_bytes']:.1f}x", f"{one['over']:+.1%}", f"{one['over_without_headers']:+.1%}",
+        f"{one['less']:.1f}x", f"{one['over']:+.1%}", f"{one['over_without_headers']:+.1%}",
         "-" if one["worth"] is None else "yes" if one["worth"]["pays"] else "no",
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def marked(rows: Iterable[Mapping[str, Any]], file: str) -> Iterator[str]:
+    """Yield a shorter table for docs/, in seconds: every figure behind a marker with its place in results/."""
+    yield "| model | link | method | pipeline | compute | exposed | step | bytes less | interface |"
+    yield "|---" * 9 + "|"
+    for one in sorted(rows, key=lambda row: (str(row["model"]), row["nominal_bps"] or float("inf"))):
+        at = f"{file}:rows/id={one['id']}"
+        seconds = [_marker(f"{at}/{name}", ".3f", one[name]) for name in ("compute_s", "exposed_s", "step_s")]
+        less = f"{_marker(f'{at}/less', '.1f', one['less'])}x"
+        over = _marker(f"{at}/over_without_headers", "+.1f%", one["over_without_headers"])
+        pipeline = "yes" if one["pipeline"] else "no"
+        cells = [one["model"], one["link"], f"`{one['method']}`", pipeline, *seconds, less, over]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _marker(path: str, form: str, value: float) -> str:
+    return f"<!--={path} {form}-->{format(value * (100 if form.endswith('%') else 1), form.rstrip('%'))}"
