@@ -61,6 +61,13 @@ def test_warm_up_takes_rounds_together_and_is_never_sparser_than_its_codec() -> 
     assert tw.WarmUp(tw.TopK(0.1), densities=()).level(tw.Signals()) == tw.TopK(0.1)
 
 
+def test_a_warm_up_of_a_codec_without_density_is_dense_rounds() -> None:
+    codec = tw.LowRank(rank=2, method="range")
+    policy = tw.WarmUp(codec, densities=(1.0,), every=2)
+    assert [policy.level(tw.Signals(round=n)) for n in (1, 2, 3)] == [tw.Raw(), tw.Raw(), codec]
+    assert tw.parse(str(policy)) == policy
+
+
 COARSE, MIDDLE, FINE = tw.Uniform(bits=8), tw.Uniform(bits=12), tw.Uniform(bits=16)
 
 

@@ -92,6 +92,7 @@ def test_positional_and_bare_names_are_understood() -> None:
         ("Clip(value=1, workers=2)", "workers=2 scales a norm"),
         ("MomentumCorrection(momentum=1)", "momentum is 1, expected 0 <= momentum < 1"),
         ("WarmUp(Step())", "has no density"),
+        ("WarmUp(Step(), densities=(1.0, 0.5))", "has no density"),
         ("WarmUp(TopK(0.1), densities=(0.5, 0))", "numbers above 0 and up to 1"),
         ("WarmUp(TopK(0.1), every=0)", "every is 0, expected a number of rounds from 1"),
         ("__import__('os')", "unknown codec"),

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from thinwire.codec import Encoded, Spec, State
+from thinwire.exchange.product import Product
 from thinwire.exchange.scattered import Scattered
 from thinwire.exchange.selected import NOTHING, Selected
 from thinwire.kernels.narrow import saturate
@@ -58,10 +59,10 @@ class Average:
 
     ``mean`` has the same bits on all ranks. The mean over ranks of ``contributed`` is ``mean`` up to rounding, so that
     ``target - contributed`` is what error feedback has to keep. ``history`` goes into the next call for this tensor.
-    Where all sent sparse tensors neither of the two is dense unless asked for.
+    Where all sent sparse tensors, or factors, neither of the two is dense unless asked for.
     """
 
-    whole: Tensor | Scattered
+    whole: Tensor | Scattered | Product
     """What the mean is."""
     sent: Tensor | Encoded
     """What was contributed, dense or as it was encoded."""
@@ -71,7 +72,7 @@ class Average:
     @property
     def mean(self) -> Tensor:
         """Return the mean over ranks."""
-        return self.whole.dense() if isinstance(self.whole, Scattered) else self.whole
+        return self.whole if isinstance(self.whole, Tensor) else self.whole.dense()
 
     @property
     def contributed(self) -> Tensor:
@@ -80,7 +81,7 @@ class Average:
 
     def write(self, out: Tensor, factor: float = 1.0) -> None:
         """Put ``factor`` times the mean into a tensor of its shape, any float dtype, strides and device; saturating."""
-        if isinstance(self.whole, Scattered) and self.whole.fits(out):
+        if not isinstance(self.whole, Tensor) and self.whole.fits(out):
             self.whole.write(out, factor)
         else:
             out.copy_(saturate(self.mean if factor == 1.0 else self.mean * factor, out.dtype))

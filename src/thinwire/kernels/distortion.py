@@ -34,7 +34,7 @@ def energy(x: Tensor) -> float:
     if flat.dtype == torch.float32 and dispatch.worth_compiling(flat):
         return dispatch.energy(flat)
     chunks = torch.split(flat, _CHUNK) if len(flat) > _CHUNK else (flat,)
-    sums = torch.stack([_squares(chunk) for chunk in chunks]).tolist()
+    sums = torch.stack([_squares(chunk) for chunk in chunks]).tolist() if len(chunks) > 1 else [float(_squares(flat))]
     pairs = zip(sums, chunks, strict=True)
     return sum(e if _LEAST < e < _MOST else float(_squares(chunk.double())) for e, chunk in pairs)
 
@@ -46,7 +46,8 @@ def _squares(chunk: Tensor) -> Tensor:
 
 def all_finite(x: Tensor) -> bool:
     """Return whether a float tensor holds neither NaN nor infinity."""
-    return math.isfinite(energy(x)) or bool(torch.isfinite(x).all())
+    # Only where all are finite is a sum; it may overflow all the same.
+    return math.isfinite(float(x.detach().sum())) or bool(torch.isfinite(x).all())
 
 
 def is_zero(x: Tensor) -> bool:

@@ -32,6 +32,9 @@ class WarmUp:
 
     The first ``every`` rounds (in the paper, an epoch) take the codec with the first of ``densities``, the next the
     second, and so on; then the codec as it is. Never less than its own density. arXiv:1712.01887.
+
+    A codec without a density takes densities of 1: rounds in which all goes as ``small`` tensors do, dense, before its
+    first. So torch starts its PowerSGD.
     """
 
     codec: Codec
@@ -41,8 +44,11 @@ class WarmUp:
     below: int = 1024
 
     def __post_init__(self) -> None:
-        if not hasattr(self.codec, "density"):
-            raise ValueError(f"WarmUp: {self.codec!r} has no density; use TopK(0.001) or another sparsifier that has")
+        if not hasattr(self.codec, "density") and self.densities not in ((1,), ()):
+            raise ValueError(
+                f"WarmUp: {self.codec!r} has no density; use TopK(0.001) or another sparsifier that has, or "
+                "densities=(1.0,) to be dense at first"
+            )
         if not isinstance(self.densities, tuple) or not all(_is_density(value) for value in self.densities):
             raise ValueError(
                 f"WarmUp: densities is {self.densities!r}, expected a tuple of numbers above 0 and up to 1"
@@ -60,6 +66,8 @@ class WarmUp:
         stage = (signals.round - 1) // self.every
         if not 0 <= stage < len(self.densities):
             return self.codec
+        if not hasattr(codec, "density"):
+            return self.small
         return replace(codec, density=max(self.densities[stage], codec.density))  # type: ignore[no-any-return]
 
 
