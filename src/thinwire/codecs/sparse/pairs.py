@@ -83,6 +83,19 @@ class Sparse(Sparsifier, id="sparse", tag=23):
         return flat.nonzero().view(-1), {}
 
 
+@dataclass(frozen=True, eq=False)
+class Chosen(Sparsifier):
+    """Elements that were selected before, sent as a ``Sparse``. It never travels."""
+
+    places: Tensor
+    values: Codec
+    indices: Codec
+
+    def select(self, flat: Tensor, seed: int, history: State) -> tuple[Tensor, State]:
+        """Return what was selected."""
+        return self.places, {}
+
+
 def kept_count(density: float, numel: int) -> int:
     """Return k: ``max(1, int(density * n))``, 0 for an empty tensor."""
     return min(numel, max(1, int(density * numel)))
