@@ -28,7 +28,7 @@ class Segments(Codec, id="segments", tag=36):
     symmetric: bool = False
     lengths: tuple[int, ...] = ()
     codes: Codec = child("Raw()")
-    ends: Codec = child("Indices()")
+    ends: Codec = child("Indices(coder='rice')")
 
     wire_fields = ("bits", "symmetric")
     sized = True

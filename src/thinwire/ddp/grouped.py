@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from thinwire.codec import Codec, Spec, State
@@ -15,6 +16,7 @@ from thinwire.exchange import Average, Choice, Place
 from thinwire.exchange.grouped import Group, Member, groups
 from thinwire.feedback import ErrorFeedback, NoFeedback
 from thinwire.feedback.residual import plus
+from thinwire.kernels import dispatch
 from thinwire.kernels.distortion import all_finite, energy, is_zero
 
 
@@ -22,13 +24,13 @@ def sparse(
     specs: Mapping[str, Spec], codecs: Mapping[str, Codec], choices: Mapping[str, Choice], made: Compressor
 ) -> dict[str, list[str]]:
     """Return, a codec and dtype each, the names that are gathered as one: the same on all ranks."""
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[Codec, torch.dtype], list[str]] = {}
     if made.clip is not None or not isinstance(made.feedback, ErrorFeedback | NoFeedback):
-        return found
+        return {}
     for name, spec in specs.items():
         if choices[name].name == "gather" and groups(codecs[name], spec):
-            found.setdefault(f"gradients by {codecs[name]} in {spec.dtype}", []).append(name)
-    return found
+            found.setdefault((codecs[name], spec.dtype), []).append(name)
+    return {f"gradients by {codec} in {dtype}": names for (codec, dtype), names in found.items()}
 
 
 def group(
@@ -48,12 +50,20 @@ def filled(group: Group, gradients: Iterable[tuple[str, Tensor]], made: Compress
     for name, x in gradients:
         # One tensor after the other: what was just written is still in the cache when it is selected from.
         target = group.tensors[name]
-        plus(x, past.kept.get(name, {}).get("residual") if made.feedback.keeps else None, decay, target)
-        squares = energy(target)
+        squares = _sum(
+            x.detach(), past.kept.get(name, {}).get("residual") if made.feedback.keeps else None, decay, target
+        )
         if not math.isfinite(squares) and not all_finite(target):
             raise NonFiniteError(f"{name}: the gradient holds NaN or infinity")
         group.select(name, squares)
     return group
+
+
+def _sum(x: Tensor, kept: Tensor | None, decay: float, out: Tensor) -> float:
+    """Write ``x + decay * kept`` to ``out``; return its energy."""
+    if kept is None or decay != 1.0 or not dispatch.can_add(x, kept, out):
+        return energy(plus(x, kept, decay, out))
+    return dispatch.add(x, kept, out)
 
 
 def left(group: Group, average: Average, made: Compressor) -> dict[str, State]:

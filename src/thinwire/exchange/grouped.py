@@ -23,7 +23,7 @@ from thinwire.exchange.selected import Selected
 from thinwire.kernels import fresh
 from thinwire.kernels.gaps import ascending
 
-_ENDS, _PAIRS = Indices(), Sparse()
+_ENDS, _PAIRS = Indices(coder="rice"), Sparse()
 _ROOM = 512
 """Bytes that a group may take beyond its dense tensors'. In another bucket a tensor of a few elements may be alone, and
 has to come to the same there; every rank has room for more."""
@@ -74,6 +74,7 @@ class Group:
         self.flat = fresh.empty((sum(self._sizes),), next(iter(members.values())).spec.dtype)
         self.tensors = self._views(self.flat)
         self._chosen: dict[str, Tensor] = {}
+        self._values: dict[str, Tensor] = {}
         self._histories: dict[str, State] = {}
 
     def select(self, name: str, squares: float | None = None) -> None:
@@ -87,6 +88,7 @@ class Group:
         else:
             seed = rank_seed(member.seed, self._place)
             self._chosen[name], self._histories[name] = self._codec.select(flat, seed, member.history)
+        self._values[name] = flat[self._chosen[name]]  # while the tensor is in the cache
 
     def exchange(self) -> Exchange:
         """Average ``flat``. Raises WireError where a rank sent what cannot be decoded."""
@@ -101,7 +103,8 @@ class Group:
         values = joint_values(self._codec.values, tuple(map(len, chosen)))
         assert values is not None
         places = torch.cat([part + start for part, start in zip(chosen, self._starts, strict=True)])
-        encoded, _ = encode_parts(Chosen(places, values, self._codec.indices), self.flat, 0, {})
+        elements = torch.cat([self._values[name] for name in self._members])
+        encoded, _ = encode_parts(Chosen(places, elements, values, self._codec.indices), self.flat, 0, {})
         return encoded if encoded.payload_bytes <= encoded.spec.nbytes + _ROOM else encode(Raw(), self.flat)
 
     def apart(self, average: Average) -> dict[str, Average]:

@@ -88,11 +88,16 @@ class Chosen(Sparsifier):
     """Elements that were selected before, sent as a ``Sparse``. It never travels."""
 
     places: Tensor
+    elements: Tensor
     values: Codec
     indices: Codec
 
+    def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
+        """Return what was selected, whatever x."""
+        return {"values": self.elements, "indices": self.places}, {}
+
     def select(self, flat: Tensor, seed: int, history: State) -> tuple[Tensor, State]:
-        """Return what was selected."""
+        """Return where that is."""
         return self.places, {}
 
 
