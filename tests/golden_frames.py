@@ -33,6 +33,7 @@ from frames import (
     RANGES,
     RAW,
     RDOQ,
+    SEGMENTS,
     SIGN,
     STEP,
     SYMMETRIC8,
@@ -109,6 +110,8 @@ LOSSY = {
     "ranges-wide": "Ranges(bits=9, splits=2, edges='histogram', codes=Zstd())",
     "qsgd": "Qsgd(block=16)",
     "qsgd-huffman": "Qsgd(levels=1, block='tensor', symbols=Huffman())",
+    "segments": "Segments(bits=5, lengths=(40, 22, 1))",
+    "segments-symmetric": "Segments(bits=9, symmetric=True, lengths=(2, 61), ends=Zstd())",
     "lowrank": "LowRank(rank=1)",
     "lowrank-huffman": "LowRank(rank=2, bits=5, left=Huffman(), right=Huffman())",
 }
@@ -264,6 +267,18 @@ def bad() -> Iterator[tuple[str, bytes, str]]:
         frame(SYMMETRIC8, b"\0", b"\xff" * 10 + f32(1.0), inline=True),
         "beyond the 255 levels",
     )
+    for name, (count, ends, words) in {
+        "short": (1, (9,), "the last, at 10"),
+        "long": (1, (11,), "not strictly ascending"),
+        "none": (0, (), "the last, at 10"),
+        "empty": (2, (0, 10), "end from 1 on"),
+        "descend": (2, (10, 5), "not strictly ascending"),
+        "above-n": (11, tuple(range(11)), "11 of them in 10 elements"),
+    }.items():
+        body = bytes(10) + f32(*[0.0] * 2 * count) + torch.tensor(ends, dtype=torch.int64).numpy().tobytes()
+        yield f"segments-{name}", frame(SEGMENTS, b"\0" + bytes([count]), body, inline=True), words
+    body = bytes(10) + f32(torch.nan, 0.0) + torch.tensor([10]).numpy().tobytes()
+    yield "segments-scale-nan", frame(SEGMENTS, b"\0\1", body, inline=True), "a scale is"
     for name, (table, body, words) in hostile_signs().items():
         yield name, frame(table, b"\0", body, inline=True), words
     for name, (table, record, body, words) in hostile_levels().items():

@@ -12,9 +12,9 @@ from torch import Tensor
 
 import thinwire as tw
 from thinwire.codec import Codec, Encoded, Spec, encode_with_history, generator
-from thinwire.kernels import fresh
+from thinwire.kernels import dispatch, fresh
 from thinwire.kernels.distortion import all_finite, energy, is_zero, largest
-from thinwire.testing import degenerate
+from thinwire.testing import degenerate, suited
 from thinwire.testing.strategies import FLOATS, finite, kind
 
 LARGE = (1 << 17) + 13
@@ -104,3 +104,17 @@ def test_the_energy_of_degenerate_tensors() -> None:
     for name, x in degenerate().items():
         if x.dtype.is_floating_point and bool(torch.isfinite(x).all()) and name != "float64":
             assert energy(x) == pytest.approx(truth(x), rel=1e-4, abs=0), name
+
+
+@pytest.mark.parametrize("n", [1 << 14, 20_011])
+def test_a_sum_and_its_energy_in_one_sweep_are_both_of_torch(n: int) -> None:
+    x, y = (suited("update", (n,), seed=seed) for seed in (1, 2))
+    x[3], y[5] = 1e30, 1e-42
+    out = torch.empty(n)
+    assert dispatch.can_add(x, y, out)
+    assert not dispatch.can_add(x[::2], y[::2], out[::2])
+    assert not dispatch.can_add(x, y.double(), out)
+    assert dispatch.add(x, y, out) == pytest.approx(float((x + y).double().square().sum()), rel=1e-4)
+    assert torch.equal(out, x + y)
+    x[7] = math.nan
+    assert math.isnan(dispatch.add(x, y, out))

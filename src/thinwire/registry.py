@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from thinwire.codec import Codec
@@ -79,7 +79,12 @@ def names() -> dict[str, type]:
 
 def child(text: str) -> Any:
     """Return a dataclass field whose default is ``parse(text)``: codecs meet as fields without importing each other."""
-    return dataclasses.field(default_factory=lambda: parse(text))
+    return dataclasses.field(default_factory=partial(_parsed, text))
+
+
+@cache
+def _parsed(text: str) -> Any:
+    return parse(text)
 
 
 def parse(text: str) -> Any:

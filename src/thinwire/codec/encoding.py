@@ -67,11 +67,14 @@ def _encode_child(codec: Codec, part: Tensor, seed: int) -> Encoded:
 def _concrete(codec: Codec, x: Tensor, seed: int, squares: float | None = None) -> Codec:
     if codec.lossless:
         return codec
-    return _named("planes") if _must_be_lossless(codec, x, squares) else codec.fit(x, seed)
+    return _named("planes") if must_be_lossless(codec, x, squares) else codec.fit(x, seed)
 
 
-def _must_be_lossless(codec: Codec, x: Tensor, squares: float | None) -> bool:
-    """Integers always; floats whose largest magnitude is so close to the dtype's limits that a scale would overflow."""
+def must_be_lossless(codec: Codec, x: Tensor, squares: float | None) -> bool:
+    """Return whether ``codec`` cannot take x. Raises NonFiniteError.
+
+    Integers always; floats whose largest magnitude is so close to the dtype's limits that a scale would overflow.
+    """
     if x.is_complex():
         raise TypeError(f"complex tensors cannot be encoded (given {x.dtype}); encode torch.view_as_real(x) instead")
     if not x.dtype.is_floating_point:

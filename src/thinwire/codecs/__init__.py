@@ -12,6 +12,7 @@ from thinwire.codecs.quantize import Uniform
 from thinwire.codecs.raw import Cast, Planes, Raw
 from thinwire.codecs.rdoq import Rdoq
 from thinwire.codecs.rotate import Eden
+from thinwire.codecs.segments import Segments
 from thinwire.codecs.signs import OneBit, Sign
 from thinwire.codecs.smallest import Smallest
 from thinwire.codecs.sparse import (
@@ -57,6 +58,7 @@ __all__ = [
     "RedSync",
     "ReusedThreshold",
     "SIDCo",
+    "Segments",
     "Sign",
     "Smallest",
     "Sparse",

@@ -7,7 +7,7 @@ what feedback keeps, scale back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,10 +19,12 @@ from thinwire.collective import Plan
 from thinwire.compressor import Compressor
 from thinwire.ddp.contribution import contribution
 from thinwire.ddp.encodings import Encodings
+from thinwire.ddp.grouped import filled, group, left, sparse
 from thinwire.ddp.state import Memory
 from thinwire.ddp.together import apart, joined, plain, together
 from thinwire.errors import NonFiniteError
 from thinwire.exchange import Average, Choice, Driving, Exchange, Place, chosen, driven, start
+from thinwire.exchange.grouped import Group
 from thinwire.exchange.selected import NOTHING, Selected
 from thinwire.kernels.distortion import all_finite, energy, is_zero
 from thinwire.kernels.narrow import saturate
@@ -98,17 +100,26 @@ def asked(
     choices = {name: chosen(plan[name], spec, place.world) for name, spec in shared.items()}
     sending, encodings = _Sending(made, memory), Encodings()
 
-    groups = plain(shared, plan, choices, made)
-    single = [name for name in shared if not any(name in names for names in groups.values())]
+    # What a rank's encodings take is looked at where it planned: the same then, whatever the bucket.
+    alike = sparse(shared, plan, choices, made) if codecs is None else {}
+    groups, kept = plain(shared, plan, choices, made), dict[str, State]()
+    joint = {name for names in (groups | alike).values() for name in names}
+    single = [name for name in shared if name not in joint]
 
     def driving() -> Driving:
         exchanges = {name: begun(name) for name in single}
         exchanges |= {
             key: together(joined({name: whole(name) for name in names}), place) for key, names in groups.items()
         }
+        gathered = {key: gathering(names) for key, names in alike.items()}
+        exchanges |= {key: each.exchange() for key, each in gathered.items()}
         done = yield from driven({name: encodings.counted(each) for name, each in exchanges.items()}, place.world)
         for key, names in groups.items():
             done |= apart(done.pop(key), names, shared)
+        for key, each in gathered.items():
+            average = done.pop(key)
+            done |= each.apart(average)
+            kept.update(left(each, average, made))
         return {name: done[name] for name in shared}
 
     def whole(name: str) -> Tensor:
@@ -119,14 +130,22 @@ def asked(
         # One tensor after the other: what was just written is still in the cache when it is encoded.
         target, squares = sending.target(name, gradients[name], turn.scale)
         x = saturate(target, shared[name].dtype)
-        seed = derive_seed(turn.seed, f"{turn.step}/{name}")
         history = memory.histories.get(name, {})
         known = squares if x is target else None
-        return (yield from start(choices[name].name, plan[name], x, place, seed, history, known))
+        return (yield from start(choices[name].name, plan[name], x, place, seed(name), history, known))
+
+    def gathering(names: Sequence[str]) -> Group:
+        made_of = group(names, shared, plan[names[0]], place, {name: seed(name) for name in names}, memory)
+        return filled(made_of, ((name, _unscaled(gradients[name], turn.scale)) for name in names), made, memory)
+
+    def seed(name: str) -> int:
+        return derive_seed(turn.seed, f"{turn.step}/{name}")
 
     averages = yield driving(), _plan(shared, plan, choices, turn)
     counts = sum((a.selected for a in averages.values()), NOTHING)
-    return Outcome(averages, turn.scale, sending.left(averages, plan), choices, encodings.payload_bytes, counts)
+    remembered = sending.left(averages, plan)
+    remembered.kept.update(kept)
+    return Outcome(averages, turn.scale, remembered, choices, encodings.payload_bytes, counts)
 
 
 def targets_of(gradients: Mapping[str, Tensor], memory: Memory, made: Compressor, scale: float) -> Mapping[str, Tensor]:

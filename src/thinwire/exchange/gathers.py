@@ -25,6 +25,11 @@ def gathered(
     decoded.
     """
     encoded, history = encode_with_history(codec, x, rank_seed(seed, place), history, squares)
+    return (yield from exchanged(encoded, codec, place, history))
+
+
+def exchanged(encoded: Encoded, codec: Codec, place: Place, history: State) -> Exchange:
+    """Average what ``codec`` made of each rank's tensor. Raises WireError."""
     replies: list[Encoded] = yield Gather(forget(encoded), (encoded.spec,) * place.world)
     mine, counts = _decoded_values(encoded), selected(codec, encoded)
     pairs = [mine.codec.nonzeros(mine) if rank == place.rank else _pair(reply) for rank, reply in enumerate(replies)]

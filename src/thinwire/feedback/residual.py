@@ -54,7 +54,7 @@ class NoFeedback:
         return {}
 
 
-def plus(x: Tensor, kept: Tensor | None, factor: float = 1.0) -> Tensor:
-    """Return ``x + factor * kept`` as a new contiguous tensor in x's working dtype, written once."""
-    out = fresh.empty(tuple(x.shape), Spec.of(x).working, x.device)
+def plus(x: Tensor, kept: Tensor | None, factor: float = 1.0, out: Tensor | None = None) -> Tensor:
+    """Return ``x + factor * kept`` in x's working dtype, written once: as ``out``, or as a new contiguous tensor."""
+    out = fresh.empty(tuple(x.shape), Spec.of(x).working, x.device) if out is None else out
     return out.copy_(x.detach()) if kept is None else torch.add(x.detach(), kept, alpha=factor, out=out)

@@ -40,6 +40,11 @@ def energy(x: Tensor) -> float:
     return float(_energy(x.contiguous().numpy()))
 
 
+def add(x: Tensor, y: Tensor, out: Tensor) -> float:
+    """Write ``x + y`` to ``out`` and return its ``energy``."""
+    return float(_add(*(part.view(-1).numpy() for part in (x, y, out))))
+
+
 def all_within(x: Tensor, symbols: Tensor, step: float, bound: float) -> bool:
     """Equal ``reference.all_within``."""
     values = x.contiguous().view(-1).numpy()
@@ -151,6 +156,16 @@ def _energy(x):  # type: ignore[no-untyped-def]
     total = np.float64(0)
     for i in range(x.size):
         total += np.float64(x[i]) * np.float64(x[i])
+    return total
+
+
+@numba.njit(cache=True, nogil=True, boundscheck=False, fastmath={"reassoc"})
+def _add(x, y, out):  # type: ignore[no-untyped-def]
+    total = np.float64(0)
+    for i in range(out.size):
+        element = x[i] + y[i]
+        out[i] = element
+        total += np.float64(element) * np.float64(element)
     return total
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from thinwire.kernels import reference
 from thinwire.kernels.reference import packed_bytes
 
 __all__ = [
+    "add",
     "all_within",
+    "can_add",
     "energy",
     "pack",
     "packed_bytes",
@@ -32,6 +35,19 @@ def energy(x: Tensor) -> float:
     from thinwire.kernels import cpu
 
     return cpu.energy(x)
+
+
+def can_add(x: Tensor, y: Tensor, out: Tensor) -> bool:
+    """Return whether ``add`` takes these, and is worth it."""
+    fits = all(part.dtype == torch.float32 and part.is_contiguous() for part in (x, y, out))
+    return fits and x.device.type == y.device.type and worth_compiling(out)
+
+
+def add(x: Tensor, y: Tensor, out: Tensor) -> float:
+    """Write ``x + y`` to ``out`` and return its ``energy``, in one sweep: contiguous float32 of one shape."""
+    from thinwire.kernels import cpu
+
+    return cpu.add(x, y, out)
 
 
 def _compiled(x: Tensor, count: int) -> bool:

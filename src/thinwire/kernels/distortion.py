@@ -34,7 +34,7 @@ def energy(x: Tensor) -> float:
     if flat.dtype == torch.float32 and dispatch.worth_compiling(flat):
         return dispatch.energy(flat)
     chunks = torch.split(flat, _CHUNK) if len(flat) > _CHUNK else (flat,)
-    sums = torch.stack([_squares(chunk) for chunk in chunks]).tolist() if len(chunks) > 1 else [float(_squares(flat))]
+    sums = [float(_squares(flat))] if len(chunks) == 1 else torch.stack([_squares(chunk) for chunk in chunks]).tolist()
     pairs = zip(sums, chunks, strict=True)
     return sum(e if _LEAST < e < _MOST else float(_squares(chunk.double())) for e, chunk in pairs)
 

@@ -17,7 +17,7 @@ def nearest(rows: Tensor, low: Tensor | None, step: Tensor, least: int, most: in
     ``code = round((x - low) / step)``, half to even, within ``least`` and ``most``, counted from ``least``; that of
     zero where the step is 0. ``low`` and ``step``: (groups, 1), finite; no ``low`` is zeros.
     """
-    if _compiled(rows):
+    if compiled(rows):
         from thinwire.kernels import uniform_cpu
 
         return uniform_cpu.nearest(rows, low, step, least, most)
@@ -29,14 +29,15 @@ def values(codes: Tensor, low: Tensor | None, step: Tensor, least: int, width: i
 
     ``codes``: (n,) integers from 0 to 2**24; ``low`` and ``step``: (groups, 1); no ``low`` adds nothing.
     """
-    if _compiled(out):
+    if compiled(out):
         from thinwire.kernels import uniform_cpu
 
         return uniform_cpu.values(codes, low, step, least, width, out)
     return plain_values(codes, low, step, least, width, out)
 
 
-def _compiled(x: Tensor) -> bool:
+def compiled(x: Tensor) -> bool:
+    """Return whether a tensor is worth compiled loops, and they can take it."""
     return x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() >= _WORTH_COMPILING
 
 

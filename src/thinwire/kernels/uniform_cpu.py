@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _jit = numba.njit(cache=True, nogil=True, boundscheck=False)
@@ -28,6 +29,27 @@ def values(codes: Tensor, low: Tensor | None, step: Tensor, least: int, width: i
         _scaled(numbers, steps, np.float32(least), width, out.numpy())
     else:
         _values(numbers, low.reshape(-1).numpy(), steps, np.float32(least), width, out.numpy())
+
+
+def nearest_of_segments(x: Tensor, ends: Tensor, low: Tensor | None, step: Tensor, least: int, most: int) -> Tensor:
+    """Equal ``uniform.plain_nearest`` of each segment."""
+    out = np.empty(x.numel(), np.uint8 if most - least < 256 else np.int32)
+    lows, steps = _numbers(low, step)
+    _segments_nearest(x.numpy(), ends.numpy(), lows, steps, np.float32(least), np.float32(most), out)
+    return torch.from_numpy(out)
+
+
+def values_of_segments(codes: Tensor, ends: Tensor, low: Tensor | None, step: Tensor, least: int, out: Tensor) -> None:
+    """Equal ``uniform.plain_values`` of each segment."""
+    lows, steps = _numbers(low, step)
+    if low is None:
+        _segments_scaled(codes.numpy(), ends.numpy(), steps, np.float32(least), out.numpy())
+    else:
+        _segments_values(codes.numpy(), ends.numpy(), lows, steps, np.float32(least), out.numpy())
+
+
+def _numbers(low: Tensor | None, step: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return (torch.zeros_like(step) if low is None else low).reshape(-1).numpy(), step.reshape(-1).numpy()
 
 
 # Views from 0 on, because an index that may be negative keeps a loop from becoming vector instructions.
@@ -76,3 +98,27 @@ def _scaled(codes, steps, least, width, out):  # type: ignore[no-untyped-def]
 def _scaled_of(codes, step, least, out):  # type: ignore[no-untyped-def]
     for i in range(out.size):
         out[i] = (np.float32(codes[i]) + least) * step
+
+
+@_jit
+def _segments_nearest(x, ends, lows, steps, least, most, out):  # type: ignore[no-untyped-def]
+    start = 0
+    for at, end in enumerate(ends):
+        _nearest_of(x[start:end], lows[at], steps[at], least, most, out[start:end])
+        start = end
+
+
+@_jit
+def _segments_values(codes, ends, lows, steps, least, out):  # type: ignore[no-untyped-def]
+    start = 0
+    for at, end in enumerate(ends):
+        _values_of(codes[start:end], lows[at], steps[at], least, out[start:end])
+        start = end
+
+
+@_jit
+def _segments_scaled(codes, ends, steps, least, out):  # type: ignore[no-untyped-def]
+    start = 0
+    for at, end in enumerate(ends):
+        _scaled_of(codes[start:end], steps[at], least, out[start:end])
+        start = end

@@ -83,6 +83,24 @@ class Sparse(Sparsifier, id="sparse", tag=23):
         return flat.nonzero().view(-1), {}
 
 
+@dataclass(frozen=True, eq=False)
+class Chosen(Sparsifier):
+    """Elements that were selected before, sent as a ``Sparse``. It never travels."""
+
+    places: Tensor
+    elements: Tensor
+    values: Codec
+    indices: Codec
+
+    def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
+        """Return what was selected, whatever x."""
+        return {"values": self.elements, "indices": self.places}, {}
+
+    def select(self, flat: Tensor, seed: int, history: State) -> tuple[Tensor, State]:
+        """Return where that is."""
+        return self.places, {}
+
+
 def kept_count(density: float, numel: int) -> int:
     """Return k: ``max(1, int(density * n))``, 0 for an empty tensor."""
     return min(numel, max(1, int(density * numel)))

@@ -14,7 +14,7 @@ from thinwire.kernels.select import reference
 
 __all__ = ["accumulate_largest", "at_least", "count_at_least", "kernels_for", "largest", "take_out"]
 
-_WORTH_COMPILING = 1 << 14
+_WORTH_COMPILING = 1 << 12
 
 
 def kernels_for(x: Tensor) -> Any:
