@@ -144,6 +144,7 @@ def test_progress_on_a_terminal(
     pytest.importorskip("rich")
     monkeypatch.setattr("thinwire.cli.files.drawing", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
     assert main(["pack", "new.safetensors", "--budget", "30kB", "-o", "x.tw"]) == 0
     text = capsys.readouterr().out
     assert "measure" in text

@@ -59,10 +59,12 @@ def progress(quiet: bool) -> Iterator[OnBytes]:
     if quiet or not drawing():
         yield ignore
         return
+    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), transient=True) as shown:
+    # A console of its own: on the shared one, what is drawn elsewhere would take these bars in.
+    with Progress(*columns, TimeRemainingColumn(), console=Console(), transient=True) as shown:
         bars: dict[str, int] = {}
 
         def on_bytes(stage: str, more: int, total: int) -> None:

@@ -81,7 +81,8 @@ def _start(n: int, rank: int, seed: int, past: Tensor | None, world: int) -> Ten
     The columns of Q have a norm of about 1, so that squares neither overflow nor vanish.
     """
     if past is not None and past.shape == (n, rank):
-        columns = past.T.double()
+        # As rows in memory, too, be it a saved one or not: the bits of sums depend on it.
+        columns = past.T.contiguous().double()
         norms = torch.linalg.vector_norm(columns, dim=1, keepdim=True)
         if all_finite(norms):
             # The noise may be the same in every step: nothing in a gradient is orthogonal to it but by chance.
