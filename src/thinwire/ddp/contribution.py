@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from thinwire.codec import Codec, Encoded, Spec, State
+from thinwire.exchange.selected import is_sparse
 
 
 @dataclass(frozen=True)
@@ -38,5 +39,4 @@ class _Contribution(Codec):
 
 def contribution(codec: Codec, contributed: Tensor) -> Encoded:
     """Return what ``codec`` had this rank contribute, as feedback reads it: whether it was sparse, and where."""
-    sparse = type(codec).nonzeros is not Codec.nonzeros
-    return Encoded(_Contribution(sparse), Spec.of(contributed), {"data": contributed})
+    return Encoded(_Contribution(is_sparse(codec)), Spec.of(contributed), {"data": contributed})

@@ -11,10 +11,11 @@ from torch import Tensor
 from thinwire.codec import Codec, Spec, State
 from thinwire.compressor import Compressor
 from thinwire.ddp.state import Memory
+from thinwire.ddp.together import joins
 from thinwire.errors import NonFiniteError
 from thinwire.exchange import Average, Choice, Place
 from thinwire.exchange.grouped import Group, Member, groups
-from thinwire.feedback import ErrorFeedback, NoFeedback
+from thinwire.feedback import ErrorFeedback
 from thinwire.feedback.residual import plus
 from thinwire.kernels import dispatch
 from thinwire.kernels.distortion import all_finite, energy, is_zero
@@ -25,7 +26,7 @@ def sparse(
 ) -> dict[str, list[str]]:
     """Return, a codec and dtype each, the names that are gathered as one: the same on all ranks."""
     found: dict[tuple[Codec, torch.dtype], list[str]] = {}
-    if made.clip is not None or not isinstance(made.feedback, ErrorFeedback | NoFeedback):
+    if not joins(made):
         return {}
     for name, spec in specs.items():
         if choices[name].name == "gather" and groups(codecs[name], spec):

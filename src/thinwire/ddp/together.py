@@ -31,13 +31,18 @@ def plain(
 ) -> dict[str, list[str]]:
     """Return, a dtype each, the names that are summed without loss: the same on all ranks. Nothing of them is kept."""
     groups: dict[str, list[str]] = {}
-    if made.clip is not None or not isinstance(made.feedback, ErrorFeedback | NoFeedback):
+    if not joins(made):
         return groups
     for name, spec in specs.items():
         summed = choices[name].name == "sum" and codecs[name] == Raw()
         if summed and spec.dtype == spec.working:
             groups.setdefault(f"small gradients in {spec.dtype}", []).append(name)
     return groups
+
+
+def joins(made: Compressor) -> bool:
+    """Return whether what is sent of a gradient is only it and its residual: then several may go as one tensor."""
+    return made.clip is None and isinstance(made.feedback, ErrorFeedback | NoFeedback)
 
 
 def joined(targets: Mapping[str, Tensor]) -> Tensor:

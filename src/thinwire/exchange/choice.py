@@ -15,6 +15,7 @@ from thinwire.codec import Codec, Spec, State, encode, generator
 from thinwire.exchange.gathers import gathered
 from thinwire.exchange.power import power
 from thinwire.exchange.requests import Exchange, Place
+from thinwire.exchange.selected import is_sparse
 from thinwire.exchange.sums import summed
 from thinwire.exchange.two_shot import two_shot
 
@@ -77,7 +78,7 @@ def _low_rank(codec: Codec, spec: Spec) -> Choice | None:
 
 def _sparse(codec: Codec, spec: Spec, world: int) -> Choice | None:
     """Compare what a rank receives: ``world`` sparse tensors, or two dense ones (a ring all-reduce)."""
-    if type(codec).nonzeros is Codec.nonzeros:
+    if not is_sparse(codec):
         return None
     density = getattr(codec, "density", None)
     if density is None:

@@ -28,12 +28,13 @@ NOTHING = Selected()
 
 def selected(codec: Codec, encoded: Encoded) -> Selected:
     """Return what ``codec`` selected of the tensor that it encoded: of what it became, the size that travels."""
-    numel, sparse = encoded.spec.numel, _sparse(encoded.codec)
-    if not sparse and not _sparse(codec):
+    numel, sparse = encoded.spec.numel, is_sparse(encoded.codec)
+    if not sparse and not is_sparse(codec):
         return NOTHING
     kept, density = encoded.size if sparse else numel, getattr(codec, "density", None)
     return Selected(kept, kept if density is None else kept_count(density, numel))
 
 
-def _sparse(codec: Codec) -> bool:
+def is_sparse(codec: Codec) -> bool:
+    """Return whether a codec sends some elements and leaves the others at zero."""
     return type(codec).nonzeros is not Codec.nonzeros

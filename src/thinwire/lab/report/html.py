@@ -106,7 +106,7 @@ def _tables(report: Report) -> dict[str, object]:
     hues, rows = theme.series(report), figures(report).rows
     drawn = zip(report.configurations, rows, strict=True)
     return {
-        "figures": [_figures(report, row, cells, hues[row.group]) for row, cells in drawn],
+        "figures": [figure_row(report, row, cells, hues[row.group], _STARTS) for row, cells in drawn],
         "by_round": by_round(report),
         "links": times,
         "scale": _scale(report),
@@ -114,10 +114,11 @@ def _tables(report: Report) -> dict[str, object]:
     }
 
 
-def _figures(report: Report, row: Configuration, cells: tuple[str, ...], hue: str) -> dict[str, object]:
+def figure_row(report: Compared, row: Row, cells: Sequence[str], hue: str, starts: Sequence[int]) -> dict[str, object]:
+    """Return a row of the table of figures for the page; ``starts``: the cells that begin a group of columns."""
     group, final, gap, kept, *rest = cells
     drawn = [
-        {"text": text, "kind": "start" if at in _STARTS else "", "mark": ""}
+        {"text": text, "kind": "start" if at in starts else "", "mark": ""}
         for at, text in enumerate([final, gap, *rest], 1)
     ]
     drawn[1] |= {"kind": kept if kept in ("yes", "no") else "", "mark": {"yes": "✓", "no": "✗"}.get(kept, "")}

@@ -120,6 +120,11 @@ class Row(Protocol):
         ...
 
     @property
+    def name(self) -> str:
+        """What it is, in words."""
+        ...
+
+    @property
     def metric(self) -> Spread:
         """The final metric."""
         ...
@@ -211,3 +216,8 @@ class Compared(Protocol):
     def find(self, group: str) -> Row | None:
         """Return the configuration of a group, or None."""
         ...
+
+
+def by_ratio(row: Row) -> tuple[bool, float, str]:
+    """Return where a row stands: from the highest ratio to the lowest, those without one last."""
+    return row.total_ratio is None, -(row.total_ratio or 0), row.group

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from statistics import fmean
 
+from thinwire.lab.report.kinds import by_ratio
 from thinwire.lab.report.load import Round, Run
 from thinwire.lab.report.model import (
     TOLERANCE,
@@ -28,7 +29,7 @@ def summarise(runs: Sequence[Run]) -> Report:
     check_same(runs)
     metric = Metric(runs[0].metric_name, runs[0].higher_is_better)
     groups = list(dict.fromkeys(run.group for run in runs))
-    rows = sorted((_configuration(pair(group, runs), metric) for group in groups), key=_order)
+    rows = sorted((_configuration(pair(group, runs), metric) for group in groups), key=by_ratio)
     return Report(
         task=str(runs[0].config.get("task", "task")),
         metric=metric,
@@ -43,10 +44,6 @@ def summarise(runs: Sequence[Run]) -> Report:
         configurations=tuple(rows),
         settings=settings_of(runs, [row.group for row in rows]),
     )
-
-
-def _order(row: Configuration) -> tuple[bool, float, str]:
-    return row.total_ratio is None, -(row.total_ratio or 0), row.group
 
 
 def _clients(runs: Sequence[Run]) -> int | None:

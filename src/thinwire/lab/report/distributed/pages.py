@@ -8,10 +8,10 @@ import json
 from thinwire.lab.report import theme
 from thinwire.lab.report.chart_overview import overview
 from thinwire.lab.report.distributed import charts, words
-from thinwire.lab.report.distributed.model import Method, TrainReport
+from thinwire.lab.report.distributed.model import TrainReport
 from thinwire.lab.report.distributed.tables import estimates, figures, times
 from thinwire.lab.report.distributed.verdict import rule
-from thinwire.lab.report.html import FULL, both, page, scale
+from thinwire.lab.report.html import FULL, both, figure_row, page, scale
 from thinwire.lab.report.markdown import escape, listed, settings_text, table, verdict
 from thinwire.lab.report.tables import Table, by_round
 
@@ -56,22 +56,12 @@ def _tables(report: TrainReport) -> dict[str, object]:
     drawn = zip(report.configurations, rows, strict=True)
     return {
         "heads": [*figures(report).head[:3], *figures(report).head[4:]],
-        "figures": [_row(report, row, cells, hues[row.group]) for row, cells in drawn],
+        "figures": [figure_row(report, row, cells, hues[row.group], _STARTS) for row, cells in drawn],
         "times": times(report),
         "estimates": estimates(report),
         "by_round": by_round(report),
         "scale": scale(report, []),
     }
-
-
-def _row(report: TrainReport, row: Method, cells: tuple[str, ...], hue: str) -> dict[str, object]:
-    group, final, gap, kept, *rest = cells
-    drawn = [
-        {"text": text, "kind": "start" if at in _STARTS else "", "mark": ""}
-        for at, text in enumerate([final, gap, *rest], 1)
-    ]
-    drawn[1] |= {"kind": kept if kept in ("yes", "no") else "", "mark": {"yes": "✓", "no": "✗"}.get(kept, "")}
-    return {"group": group, "name": row.name, "hue": hue, "best": group == report.verdict.winner, "cells": drawn}
 
 
 def render_markdown(report: TrainReport) -> str:

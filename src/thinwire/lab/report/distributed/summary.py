@@ -10,6 +10,7 @@ from statistics import fmean, median
 from thinwire.lab.report.distributed.load import PARTS, TIMES, TrainRun
 from thinwire.lab.report.distributed.model import TOLERANCE, Along, EpochPoint, Method, TrainReport
 from thinwire.lab.report.distributed.verdict import times_of, verdict_of
+from thinwire.lab.report.kinds import by_ratio
 from thinwire.lab.report.model import Metric, spread
 from thinwire.lab.report.pairs import Pairs, check_same, pair, remarks
 from thinwire.lab.report.settings import settings_of
@@ -24,7 +25,7 @@ def summarise(runs: Sequence[TrainRun]) -> TrainReport:
     first, steps = runs[0], max(len(run.losses) for run in runs)
     metric = Metric(first.metric_name, first.higher_is_better, relative=first.metric_name == "perplexity")
     window, groups = math.ceil(steps / _POINTS), dict.fromkeys(run.group for run in runs)
-    rows = sorted((_method(pair(group, runs), metric, window) for group in groups), key=_order)
+    rows = sorted((_method(pair(group, runs), metric, window) for group in groups), key=by_ratio)
     workers, simulated = first.config.get("workers"), first.config.get("simulate") is True
     return TrainReport(
         model=str(first.config.get("model")),
@@ -45,10 +46,6 @@ def summarise(runs: Sequence[TrainRun]) -> TrainReport:
         configurations=tuple(rows),
         settings=settings_of(runs, [row.group for row in rows]),
     )
-
-
-def _order(row: Method) -> tuple[bool, float, str]:
-    return row.total_ratio is None, -(row.total_ratio or 0), row.group
 
 
 def _link(runs: Sequence[TrainRun]) -> str:
