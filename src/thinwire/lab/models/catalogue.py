@@ -64,7 +64,7 @@ _CHAR_GPT = partial(CharGPT, context=256, width=384, depth=6)
 
 MODELS: Mapping[str, ModelSpec] = {
     "small-cnn": ModelSpec("4 convolutions, 0.4 M parameters", "image", SmallCNN, small_cnn.draw),
-    "small-resnet": ModelSpec("ResNet of 3 blocks, 0.3 M parameters", "image", small_resnet),
+    "small-resnet": ModelSpec("ResNet of 4 blocks, 0.3 M parameters", "image", small_resnet),
     "resnet18": ModelSpec("ResNet-18 for small images, 11.2 M parameters", "image", resnet18),
     "resnet50": ModelSpec("ResNet-50 for small images, 23.5 M parameters", "image", resnet50),
     "vgg11": ModelSpec("VGG-11 with batch norm, 9.2 M parameters", "image", vgg11),
