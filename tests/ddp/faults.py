@@ -21,16 +21,24 @@ Arrived = list[Tensor]
 
 def watched(link: TorchLink, kind: str, number: int, then: Callable[[Arrived], None]) -> None:
     """Have ``then`` change what arrives in exchange ``number`` (from 0) of a kind."""
-    swap, seen = link.swap, []
+    swap, tell, seen = link.swap, link.tell, []
 
-    def watching(given: str, outgoing: Sequence[Tensor], sizes: Sequence[int]) -> Arrived:
-        arrived = swap(given, outgoing, sizes)
+    def see(given: str, arrived: Arrived) -> None:
         seen.append(given)
         if given == kind and seen.count(kind) == number + 1:
             then(arrived)
+
+    def swapping(given: str, *args: Any) -> Arrived:
+        arrived = swap(given, *args)
+        see(given, arrived)
         return arrived
 
-    link.swap = watching
+    def telling(*args: Any) -> tuple[Arrived, Sequence[Tensor]]:
+        heads, begun = tell(*args)
+        see("terms", heads)
+        return heads, begun
+
+    link.swap, link.tell = swapping, telling
 
 
 def turned(sender: int) -> Callable[[Arrived], None]:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinwire import NonFiniteError, Spec, Uniform, WireError
-from thinwire.collective import Plan, TorchLink, agree, carry, refuse
+from thinwire import NonFiniteError, Raw, Spec, Uniform, WireError
+from thinwire.collective import Carrier, Plan, TorchLink, agree, refuse
 from thinwire.collective.carry import _check
 from thinwire.exchange import Place, driven, start
 
@@ -45,7 +45,8 @@ def summed(group: Any, dtype: torch.dtype, count: int) -> tuple[Tensor, Tensor, 
 
 def agreed(group: Any, plans: list[Plan], kinds: list[str]) -> list[int]:
     link = TorchLink.beside(group)
-    return agree(link, plans[link.rank], kinds[link.rank], [10 * link.rank + rank for rank in range(link.world)])
+    outgoing = [bytes_of(rank, 10 * link.rank + rank) for rank in range(link.world)]
+    return agree(link, plans[link.rank], kinds[link.rank], outgoing).sizes
 
 
 def refused(group: Any, refusals: dict[int, tuple[str, str]]) -> None:
@@ -55,7 +56,7 @@ def refused(group: Any, refusals: dict[int, tuple[str, str]]) -> None:
         raise refuse(
             link, Plan({}), {"NonFiniteError": NonFiniteError, "WireError": WireError}.get(name, KeyError)(text)
         )
-    agree(link, Plan({"a": "b"}), "sum", [0] * link.world)
+    agree(link, Plan({"a": "b"}), "sum", [bytes_of(0, 0)] * link.world)
 
 
 def corrupted(group: Any) -> None:
@@ -63,8 +64,8 @@ def corrupted(group: Any) -> None:
     link = TorchLink.beside(group)
     swap = link.swap
 
-    def turning(kind: str, outgoing: list[Tensor], sizes: list[int]) -> list[Tensor]:
-        arrived = swap(kind, outgoing, sizes)
+    def turning(kind: str, outgoing: list[Tensor], sizes: list[int], begun: Any = None) -> list[Tensor]:
+        arrived = swap(kind, outgoing, sizes, begun)
         if kind == "all-to-all" and link.rank == 0:
             arrived[1] = arrived[1].clone()
             arrived[1][-9] ^= 1
@@ -73,8 +74,37 @@ def corrupted(group: Any) -> None:
     link.swap = turning
     x = torch.randn(64, 64, generator=torch.Generator().manual_seed(link.rank))
     begun = start("two-shot", Uniform(bits=8), x, Place(link.rank, link.world), 0, {})
-    carry(link, driven({"w": begun}, link.world), Plan({"w": "Uniform(bits=8)"}))
+    Carrier(link).carry(driven({"w": begun}, link.world), Plan({"w": "Uniform(bits=8)"}))
 
 
 def outsized(group: Any) -> None:
     _check([1 << 40], [{"w": Spec((8, 8), torch.float32)}])
+
+
+def begun(group: Any) -> list[bool]:
+    """Return whether messages came whole that are shorter than what goes along with the terms, as long, and longer."""
+    link = TorchLink.beside(group)
+    early = link.early_bytes
+    counts = [0, 1, early - 1, early, early + 1, 3 * early]
+    whole = []
+    for at in range(len(counts)):
+        had = [noise(rank, counts[(at + rank) % len(counts)]) for rank in range(link.world)]
+        coming = agree(link, Plan({}), "gather", [had[link.rank]] * link.world)
+        arrived = link.gather(had[link.rank], coming.sizes, coming.begun)
+        whole.append(all(map(torch.equal, arrived, had)))
+    return whole
+
+
+def noise(seed: int, count: int) -> Tensor:
+    return torch.randint(256, (count,), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def untold(group: Any, settling: bool) -> None:
+    """On rank 1 a bucket fails after its last exchange; the others are at the next, or at the end of the step."""
+    carrier = Carrier(TorchLink.beside(group))
+    if carrier.link.rank == 1:
+        carrier.failed(KeyError("a"))
+    if not settling:
+        exchange = start("sum", Raw(), torch.ones(3), Place(carrier.link.rank, carrier.link.world), 0, {})
+        carrier.carry(driven({"w": exchange}, carrier.link.world), Plan({"w": "Raw()"}))
+    carrier.settle(Plan({"the step": "1"}))

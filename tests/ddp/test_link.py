@@ -69,3 +69,14 @@ def test_a_corrupt_shard_is_an_error_on_all_ranks(ranks: Ranks) -> None:
 
 def test_a_peer_cannot_ask_for_more_memory_than_tensors_take(ranks: Ranks) -> None:
     assert ranks.run(links.outsized, world=1)[0].kind == "WireError"
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_a_message_that_began_with_the_terms_comes_whole(ranks: Ranks, world: int) -> None:
+    assert all(map(all, ranks.run(links.begun, world=world)))
+
+
+@pytest.mark.parametrize("settling", [True, False])
+def test_what_failed_after_the_last_exchange_all_raise(ranks: Ranks, settling: bool) -> None:
+    found = ranks.run(links.untold, settling)
+    assert {(each.kind, each.text) for each in found} == {("PeerError", "KeyError: rank 1: 'a'")}

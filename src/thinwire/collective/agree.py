@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from thinwire.collective.link import TorchLink
+from thinwire.collective.link import Begun, TorchLink
 from thinwire.errors import NonFiniteError, PeerError, PlanMismatch, WireError
 
 KINDS = ("failed", "end", "sum", "gather", "all-to-all")
@@ -48,17 +48,25 @@ def terms_bytes(world: int) -> int:
     return (world - 1) * 8 * (_ROW + world + 1)
 
 
-def agree(link: TorchLink, plan: Plan, kind: str, sizes: Sequence[int]) -> list[int]:
-    """State the next exchange and how many bytes go to each rank; return how many bytes each rank has for this one.
+@dataclass(frozen=True)
+class Coming:
+    """How many bytes each rank has for this one, and what of them is here already."""
+
+    sizes: list[int]
+    begun: Begun
+
+
+def agree(link: TorchLink, plan: Plan, kind: str, outgoing: Sequence[Tensor]) -> Coming:
+    """State the next exchange and how many bytes go to each rank, and begin it; return what each has for this one.
 
     Raises, on all ranks alike: what a rank refused with (see ``refuse``); PlanMismatch where plans differ.
     """
-    rows = _told(link, [KINDS.index(kind), plan.digest, *sizes])
+    rows, begun = _told(link, [KINDS.index(kind), plan.digest, *map(len, outgoing)], kind, outgoing)
     if any(row[0] == KINDS.index("failed") for row in rows):
         raise _failure(link, rows, "")
     if any(row[:_ROW] != rows[0][:_ROW] for row in rows):
         raise _mismatch(link, plan, [KINDS[row[0]] for row in rows])
-    return [row[_ROW + link.rank] for row in rows]
+    return Coming([row[_ROW + link.rank] for row in rows], begun)
 
 
 def refuse(link: TorchLink, plan: Plan, error: Exception) -> Exception:
@@ -66,19 +74,24 @@ def refuse(link: TorchLink, plan: Plan, error: Exception) -> Exception:
     if link.world == 1:
         return error
     text = f"{type(error).__name__}\n{error}"
-    rows = _told(link, [KINDS.index("failed"), plan.digest, *[len(text.encode())] * link.world])
+    rows, _ = _told(link, [KINDS.index("failed"), plan.digest, *[len(text.encode())] * link.world])
     return _failure(link, rows, text)
 
 
-def _told(link: TorchLink, row: list[int]) -> list[list[int]]:
-    """Return the rows of all ranks. Raises WireError where one was damaged: then nobody knows what comes next."""
+def _told(
+    link: TorchLink, row: list[int], kind: str = "terms", outgoing: Sequence[Tensor] | None = None
+) -> tuple[list[list[int]], Begun]:
+    """Return the rows of all ranks, and what came along of a message of a kind.
+
+    Raises WireError where a row was damaged: then nobody knows what comes next.
+    """
     told = torch.tensor([*row, _check_word(row)], dtype=torch.int64).view(torch.uint8)
-    arrived = link.swap("terms", [told] * link.world, [len(told)] * link.world)
-    rows = [x.clone().view(torch.int64).tolist() for x in arrived]
+    heads, begun = link.tell(told, kind, outgoing or [told[:0]] * link.world)
+    rows = [x.view(torch.int64).tolist() for x in heads]
     for rank, (*words, check) in enumerate(rows):
         if check != _check_word(words):
             raise link.broken(WireError(f"what rank {rank} said of the next exchange was damaged on its way"))
-    return [words for *words, _ in rows]
+    return [words for *words, _ in rows], begun
 
 
 def _check_word(row: Sequence[int]) -> int:
@@ -102,7 +115,7 @@ def failure(said: Mapping[int, tuple[str, str]]) -> Exception:
 
 def _mismatch(link: TorchLink, plan: Plan, kinds: list[str]) -> PlanMismatch:
     """Return an error that names the first line that is not the same on all ranks."""
-    sizes = [row[0] for row in _told(link, [len(plan.text.encode())])]
+    sizes = [row[0] for row in _told(link, [len(plan.text.encode())])[0]]
     plans = [dict(line.split("\t", 1) for line in text.split("\n")) for text in _texts(link, plan.text, sizes)]
     for name in dict.fromkeys(name for lines in plans for name in lines):
         given = [lines.get(name, "nothing") for lines in plans]

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from thinwire.codec import Specs
-from thinwire.collective.agree import Plan, agree, refuse
+from thinwire.collective.agree import Coming, Plan, agree, refuse
 from thinwire.collective.frames import framed, unframed
 from thinwire.collective.link import TorchLink
 from thinwire.collective.settle import checksum_of, settle
@@ -20,59 +20,105 @@ _FRAME_BYTES, _TENSOR_BYTES = 1 << 12, 1 << 10
 """More than header and records take, descriptions of codecs included."""
 
 
-def carry(link: TorchLink, driving: Driving, plan: Plan) -> dict[str, Average]:
-    """Return what the exchanges of a bucket came to: name -> Average; on all ranks, or on none.
+class Carrier:
+    """Carries the buckets of a step over one link, one after the other, and settles them together in the end.
 
-    An error on one rank (NonFiniteError, WireError, any other as PeerError) is raised by all, naming the rank; so is
-    PlanMismatch where plans differ, and WireError where sums do. RuntimeError where a peer is gone.
+    Once something failed, all ranks skip the rest of the step: they learn of it where they next agree, which may be a
+    bucket later, or the end.
     """
-    reply: Any = None  # what starts a generator
-    checksum = 0
-    while True:
-        try:
-            operation = driving.send(reply)
-            outgoing = _outgoing(operation, link.world)
-        except StopIteration as end:
-            settle(link, plan, checksum)
-            return end.value  # type: ignore[no-any-return]
-        except Exception as error:
-            raise refuse(link, plan, error) from error
-        sizes = agree(link, plan, _kind(operation), [len(piece) for piece in outgoing])
-        arrived = _moved(link, operation, outgoing, sizes)
-        if isinstance(operation, SumAll):
-            reply = arrived
-            checksum += sum(map(checksum_of, arrived))
-            continue
-        try:
-            reply = _read(operation, arrived, link.rank)
-        except Exception as error:
-            raise refuse(link, plan, error) from error
 
+    def __init__(self, link: TorchLink) -> None:
+        self.link = link
+        self.begin()
 
-def _moved(link: TorchLink, operation: Operation, outgoing: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
-    """Return the sums, or the bytes that arrived. What fails in here others cannot be told of: it ends the link."""
-    try:
-        if isinstance(operation, SumAll):
-            return [link.sum_all(flat) for flat in operation.flats]
-        _check(sizes, _expected(operation, link.world))
-        return link.swap(_kind(operation), outgoing, sizes)
-    except Exception as error:
-        raise link.broken(error) from None
+    def begin(self) -> None:
+        """A step begins."""
+        self._checksum = 0
+        self._failed: Exception | None = None
+        self._untold: Exception | None = None
+
+    def failed(self, error: Exception) -> None:
+        """Have the others raise an error where they next agree, unless they know of one."""
+        if self._failed is None:
+            self._untold = self._failed = error
+
+    def carry(self, driving: Driving, plan: Plan) -> dict[str, Average]:
+        """Return what the exchanges of a bucket came to, name -> Average. It counts once all ranks settled.
+
+        An error on one rank (NonFiniteError, WireError, any other as PeerError) is raised by all, naming the rank; so
+        is PlanMismatch where plans differ. RuntimeError where a peer is gone.
+        """
+        try:
+            self._go_on(plan)
+            return self._carried(driving, plan)
+        except Exception as error:
+            self._failed = error
+            raise
+
+    def settle(self, plan: Plan) -> None:
+        """Return once all ranks carried all buckets of a step, and hold the same sums; ``plan``: of the step.
+
+        Without it, ranks that could read the last operation would go on while the one that could not waits for them.
+        Raises what a rank refused with instead, and WireError where checksums differ.
+        """
+        if self._untold is not None or self._failed is None:
+            self._go_on(plan)
+            settle(self.link, plan, self._checksum)
+
+    def _go_on(self, plan: Plan) -> None:
+        """Raise, on all ranks, what went wrong before in this step."""
+        untold, self._untold = self._untold, None
+        if untold is not None:
+            self._failed = refuse(self.link, plan, untold)
+        if self._failed is not None:
+            raise self._failed
+
+    def _carried(self, driving: Driving, plan: Plan) -> dict[str, Average]:
+        reply: Any = None  # what starts a generator
+        while True:
+            try:
+                operation = driving.send(reply)
+                outgoing = _outgoing(operation, self.link)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            except Exception as error:
+                raise refuse(self.link, plan, error) from error
+            coming = agree(self.link, plan, _kind(operation), outgoing)
+            reply = self._moved(operation, outgoing, coming)
+            if isinstance(operation, SumAll):
+                self._checksum += sum(map(checksum_of, reply))
+                continue
+            try:
+                reply = _read(operation, reply, self.link.rank)
+            except Exception as error:
+                raise refuse(self.link, plan, error) from error
+
+    def _moved(self, operation: Operation, outgoing: Sequence[Tensor], coming: Coming) -> list[Tensor]:
+        """Return the sums, or the bytes that came. What fails in here others cannot be told of: it ends the link."""
+        link = self.link
+        try:
+            if isinstance(operation, SumAll):
+                first, *others = operation.flats
+                return [link.sum_all(first, coming.begun), *map(link.sum_all, others)]
+            _check(coming.sizes, _expected(operation, link.world))
+            return link.swap(_kind(operation), outgoing, coming.sizes, coming.begun)
+        except Exception as error:
+            raise link.broken(error) from None
 
 
 def _kind(operation: Operation) -> str:
     return {SumAll: "sum", GatherAll: "gather", AllToAllAll: "all-to-all"}[type(operation)]
 
 
-def _outgoing(operation: Operation, world: int) -> list[Tensor]:
-    """Return the bytes for each rank; none for a sum, whose sizes follow from the plan."""
+def _outgoing(operation: Operation, link: TorchLink) -> list[Tensor]:
+    """Return the bytes for each rank; of sums, those of the first tensor."""
     match operation:
         case GatherAll(message):
-            return [framed(message)] * world
+            return [framed(message)] * link.world
         case AllToAllAll(messages):
             return [framed(message) for message in messages]
         case SumAll(flats):
-            return [flat.new_empty(0) for flat in [flats[0]] * world]
+            return link.to_sum(flats[0])
 
 
 def _read(operation: GatherAll | AllToAllAll, arrived: Sequence[Tensor], own: int) -> list[Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -12,28 +13,35 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from thinwire.collective.peers import Peers
 from thinwire.exchange.sums import added
 from thinwire.kernels.narrow import saturate
 
 E = TypeVar("E", bound=Exception)
+Begun = Sequence[Tensor]
+"""By rank, what arrived of a message before its size was known; bytes after its end mean nothing."""
+_HEAD_BYTES = 64
+_EARLY_LEAST, _EARLY_MOST, _EARLY_ALL = 1 << 12, 1 << 18, 1 << 23
+"""Bytes of a message that go ahead: of any number of ranks, of few, and of all peers together, for memory's sake."""
 
 
 class TorchLink:
     """Exchanges between all ranks of a gloo group of its own.
 
-    Every exchange is one all-to-all of exact sizes, empty ones included; what a rank has for itself never leaves it.
-    A peer that died or stays silent raises torch's RuntimeError, at the latest after the group's time-out.
-    One thread at a time: collectives of one group must come in one order.
+    Bytes go straight between pairs of ranks; what a rank has for itself never leaves it. A peer that died or stays
+    silent raises torch's RuntimeError, at the latest after the group's time-out. One thread at a time.
     """
 
     def __init__(self, group: dist.ProcessGroupGloo) -> None:
-        self.group = group
         self.rank, self.world = group.rank(), group.size()
+        self.early_bytes = max(_EARLY_LEAST, min(_EARLY_MOST, _EARLY_ALL // self.world))
+        """What ``tell`` takes along of what comes next, at most."""
+        self.peers = Peers(group, _HEAD_BYTES + 8 * self.world + self.early_bytes)
         self.sent_bytes: Counter[str] = Counter()
         """Bytes handed to the transport, by kind: terms, sum, gather, all-to-all."""
         self.received_bytes: Counter[str] = Counter()
         self.rounds = 0
-        """Exchanges so far: each takes the link's latency once."""
+        """Times the link's latency so far: one where ranks tell, two where they swap, as gloo asks first."""
         self.seconds = 0.0
         """Wall-clock time in here, waiting for peers included."""
         self._broken: Exception | None = None
@@ -51,20 +59,44 @@ class TorchLink:
         own = dist.PrefixStore(f"thinwire/links/{int(number)}", store)  # type: ignore[attr-defined]
         return cls(dist.ProcessGroupGloo(own, dist.get_rank(group), dist.get_world_size(group), _timeout(group)))
 
-    def swap(self, kind: str, outgoing: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        """Send ``outgoing[r]`` (1-D uint8) to each rank r; return what each had for this one, of ``sizes[r]`` bytes."""
+    def tell(self, head: Tensor, kind: str, outgoing: Sequence[Tensor]) -> tuple[list[Tensor], Begun]:
+        """Tell all ranks ``head`` (1-D uint8, as long on all, at most 64 bytes and 8 a rank); return those of all.
+
+        With it goes the beginning of ``outgoing[r]``, for rank r: what is returned of that is for the next ``swap``.
+        """
+        if self.world == 1:
+            return [head], [head[:0]]
+        with self._transport():
+            early = [piece[: self.early_bytes] for piece in outgoing]
+            arrived = self.peers.write({rank: torch.cat([head, early[rank]]) for rank in self.peers.ranks})
+        self.sent_bytes["terms"] += (self.world - 1) * len(head)
+        self.received_bytes["terms"] += (self.world - 1) * len(head)
+        self.sent_bytes[kind] += sum(len(early[rank]) for rank in self.peers.ranks)
+        self.rounds += 1
+        heads = [arrived[rank][: len(head)].clone() if rank in arrived else head for rank in range(self.world)]
+        return heads, [arrived[rank][len(head) :] if rank in arrived else head[:0] for rank in range(self.world)]
+
+    def swap(
+        self, kind: str, outgoing: Sequence[Tensor], sizes: Sequence[int], begun: Begun | None = None
+    ) -> list[Tensor]:
+        """Send ``outgoing[r]`` (1-D uint8) to each rank r; return what each had for this one, of ``sizes[r]`` bytes.
+
+        ``begun``: what ``tell`` took along of it, on all ranks.
+        """
         if self.world == 1:
             return list(outgoing)
-        started = time.perf_counter()
-        leaving = [piece.new_empty(0) if rank == self.rank else piece for rank, piece in enumerate(outgoing)]
-        lengths = [0 if rank == self.rank else size for rank, size in enumerate(sizes)]
-        arrived = torch.empty(sum(lengths), dtype=torch.uint8)
-        self._transport(arrived, torch.cat(leaving), lengths, [len(piece) for piece in leaving])
-        self.sent_bytes[kind] += sum(map(len, leaving))
-        self.received_bytes[kind] += len(arrived)
-        self.rounds += 1
-        self.seconds += time.perf_counter() - started
-        return [*_with_own(torch.split(arrived, lengths), outgoing, self.rank)]
+        ahead = self.early_bytes if begun else 0
+        leaving = {rank: outgoing[rank][ahead:] for rank in self.peers.ranks}
+        arrived = {rank: torch.empty(sizes[rank], dtype=torch.uint8) for rank in self.peers.ranks}
+        for rank, piece in arrived.items():
+            piece[:ahead] = begun[rank][: min(ahead, len(piece))] if begun else piece[:0]
+        rest = {rank: piece[ahead:] for rank, piece in arrived.items()}
+        with self._transport():
+            self.peers.ship(leaving, rest)
+        self.sent_bytes[kind] += sum(map(len, leaving.values()))
+        self.received_bytes[kind] += sum(map(len, arrived.values()))
+        self.rounds += 2 * any(map(len, (*leaving.values(), *rest.values())))
+        return [outgoing[rank] if rank == self.rank else arrived[rank] for rank in range(self.world)]
 
     def broken(self, error: E) -> E:
         """Exchange nothing from now on, because of an error, which is returned: nobody could tell what bytes mean.
@@ -73,40 +105,47 @@ class TorchLink:
         """
         if self._broken is None:
             self._broken = error
-            del self.group
+            self.peers.close()
         return error
 
-    def _transport(self, arrived: Tensor, leaving: Tensor, lengths: list[int], splits: list[int]) -> None:
+    @contextmanager
+    def _transport(self) -> Iterator[None]:
         """Once a peer was waited for in vain, wait no more: the rest of a step would take a time-out a bucket."""
         if self._broken is not None:
             raise RuntimeError(f"the link to the other ranks is broken: {self._broken}")
+        started = time.perf_counter()
         try:
-            self.group.alltoall_base(arrived, leaving, lengths, splits).wait()  # type: ignore[attr-defined]
+            yield
         except RuntimeError as error:
             raise self.broken(error) from None
+        self.seconds += time.perf_counter() - started
 
-    def gather(self, data: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    def gather(self, data: Tensor, sizes: Sequence[int], begun: Begun | None = None) -> list[Tensor]:
         """Return the bytes of all ranks, in rank order; ``sizes`` are their numbers."""
-        return self.swap("gather", [data] * self.world, sizes)
+        return self.swap("gather", [data] * self.world, sizes, begun)
 
     def all_to_all(self, data: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
         """Send ``data[r]`` to rank r; return what every rank had for this one, of ``sizes[r]`` bytes."""
         return self.swap("all-to-all", data, sizes)
 
-    def sum_all(self, flat: Tensor) -> Tensor:
-        """Replace a contiguous 1-D float tensor by its sum over all ranks, and return it.
+    def to_sum(self, flat: Tensor) -> list[Tensor]:
+        """Return the bytes of a contiguous 1-D tensor that each rank adds up: two ranks tell each other all at once."""
+        return [_raw(flat)] * 2 if self.world == 2 else [_raw(shard) for shard in flat.tensor_split(self.world)]
+
+    def sum_all(self, flat: Tensor, begun: Begun | None = None) -> Tensor:
+        """Replace a contiguous 1-D float tensor by its sum over all ranks, and return it; ``begun``: of ``to_sum``.
 
         Added in float32 (float64 for float64) in the order of the ranks: an element's sum does not depend on where in
         ``flat`` it stands, as in a ring it would, so other buckets give the same bits. Each rank sends what it does in
-        a ring: ``2 (N - 1) / N`` of the tensor. Two ranks tell each other all at once.
+        a ring: ``2 (N - 1) / N`` of the tensor.
         """
-        if self.world == 2:
-            both = self.swap("sum", [_raw(flat)] * 2, [_raw(flat).numel()] * 2)
-            return flat.copy_(added([part.view(flat.dtype) for part in both]))
-        shards = flat.tensor_split(self.world)
-        own = shards[self.rank]
-        parts = self.swap("sum", [_raw(shard) for shard in shards], [_raw(own).numel()] * self.world)
+        outgoing = self.to_sum(flat)
+        own = outgoing[self.rank].view(flat.dtype)
+        parts = self.swap("sum", outgoing, [_raw(own).numel()] * self.world, begun)
         own.copy_(saturate(added([part.view(flat.dtype) for part in parts]), flat.dtype))
+        if self.world == 2:
+            return flat
+        shards = flat.tensor_split(self.world)
         sums = self.swap("sum", [_raw(own)] * self.world, [_raw(shard).numel() for shard in shards])
         for shard, part in zip(shards, sums, strict=True):
             shard.copy_(part.view(flat.dtype))
@@ -121,10 +160,6 @@ def _timeout(group: dist.ProcessGroup) -> timedelta:
 
 def _device(group: dist.ProcessGroup) -> torch.device:
     return torch.device("cuda" if dist.get_backend(group) == "nccl" else "cpu")
-
-
-def _with_own(arrived: Sequence[Tensor], outgoing: Sequence[Tensor], rank: int) -> list[Tensor]:
-    return [outgoing[at] if at == rank else piece for at, piece in enumerate(arrived)]
 
 
 def _raw(flat: Tensor) -> Tensor:

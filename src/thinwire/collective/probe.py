@@ -28,9 +28,10 @@ _LEAST_SHARE = 0.1
 class LinkSpeed:
     """What ranks send each other at, the slowest of them.
 
-    ``latency_s``: seconds of an exchange of a few bytes. ``bandwidth_bps``: bits a second that a rank sends while it
-    receives as many. ``all_reduce_latency_s`` and ``all_reduce_bps``: the same of torch's own all-reduce, in which a
-    rank sends ``2 (N - 1) / N`` of a tensor; None: not measured. Raises ValueError for what no link has.
+    ``latency_s``: seconds in which ranks tell each other a few bytes, about one way; a swap takes two.
+    ``bandwidth_bps``: bits a second that a rank sends while it receives as many. ``all_reduce_latency_s`` and
+    ``all_reduce_bps``: of torch's own all-reduce, in which a rank sends ``2 (N - 1) / N`` of a tensor; None: not
+    measured. Raises ValueError for what no link has.
     """
 
     latency_s: float
@@ -58,9 +59,16 @@ def probed(link: TorchLink, group: dist.ProcessGroup, device: torch.device) -> L
     """
     if link.world == 1:
         return None
-    latency_s, byte_s = _measured(link, lambda size: _swap(link, size))
+    latency_s = _measured_latency_s(link)
+    _, byte_s = _measured(link, lambda size: _swap(link, size))
     sum_latency_s, sum_byte_s = _measured(link, lambda size: _all_reduce(group, device, size))
     return LinkSpeed(latency_s, 8 / byte_s, sum_latency_s, 8 / sum_byte_s * 2 * (link.world - 1) / link.world)
+
+
+def _measured_latency_s(link: TorchLink) -> float:
+    """Return the seconds in which ranks tell each other a few bytes."""
+    few = _random(_FEW_BYTES)
+    return _typical_s(link, lambda: link.tell(few, "probe", [few[:0]] * link.world))
 
 
 def _measured(link: TorchLink, message: Callable[[int], Send]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The end of a bucket: all ranks came to it with the same sums, or all raise: a step counts everywhere or nowhere."""
+"""The end of a step: all ranks came to it with the same sums, or all raise: a step counts everywhere or nowhere."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from thinwire.collective.agree import Plan, agree
 from thinwire.collective.link import TorchLink
 from thinwire.errors import PlanMismatch, WireError
 
+_CHECKSUM = "the checksum of sums"
+_NOTHING = torch.empty(0, dtype=torch.uint8)
+
 
 def settle(link: TorchLink, plan: Plan, checksum: int) -> None:
-    """Return once all ranks came to the end. ``checksum``: of the sums that this one holds.
+    """Return once all ranks came to the end. ``checksum``: of the sums that this one holds. Raises as ``agree`` does.
 
-    Without it, ranks that could read the last operation would go on while the one that could not waits for them. Raises
-    what a rank refused with instead, and WireError where checksums differ.
+    WireError where checksums differ.
     """
     if link.world == 1:
         return
-    ended = Plan({**plan.lines, "the checksum of sums": f"{checksum % (1 << 64):#x}"})
+    ended = Plan({**plan.lines, _CHECKSUM: f"{checksum % (1 << 64):#x}"})
     try:
-        agree(link, ended, "end", [0] * link.world)
+        agree(link, ended, "end", [_NOTHING] * link.world)
     except PlanMismatch as error:
-        raise WireError(str(error)) from None
+        raise (WireError(str(error)) if str(error).startswith(_CHECKSUM) else error) from None
 
 
 def checksum_of(flat: Tensor) -> int:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from thinwire.ddp.encodings import framed_bytes
 from thinwire.ddp.lanes import Lanes
 from thinwire.ddp.report import StepReport
-from thinwire.ddp.work import Done, busiest
+from thinwire.ddp.work import Done, Settled, busiest
 from thinwire.exchange.selected import NOTHING
 from thinwire.policy import Turn
 
@@ -39,8 +39,8 @@ class Accounts:
         """The hook was called at that time, and is done now."""
         self._called_s.append((started, time.perf_counter()))
 
-    def close(self, step: int, done: Sequence[Done]) -> StepReport:
-        """Report the step that ends: what became of its buckets, in order."""
+    def close(self, step: int, done: Sequence[Done], settled: Sequence[Settled]) -> StepReport:
+        """Report the step that ends: what became of its buckets, in order, and when lanes had settled."""
         sent, received = (now - before for now, before in zip(self._counted(), self._before, strict=True))
         outcomes = [bucket.outcome for bucket in done if bucket.outcome]
         choices = {name: choice for outcome in outcomes for name, choice in outcome.choices.items()}
@@ -53,9 +53,9 @@ class Accounts:
             received_bytes=received,
             dense_bytes=dense_bytes,
             encode_s=sum(bucket.encode_s for bucket in done),
-            exposed_s=self._exposed_s(done),
+            exposed_s=self._exposed_s(settled),
             lane_s=lane_s,
-            lane_rounds=lane_rounds,
+            lane_rounds=lane_rounds + max(lane.rounds for lane in settled),
             buckets=len(done),
             last_share=done[-1].dense_bytes / max(dense_bytes, 1),
             backward_s=math.fsum(started - ended for (_, ended), (started, _) in pairwise(self._called_s)),
@@ -85,7 +85,7 @@ class Accounts:
         """Return the seconds spent in each link so far."""
         return [link.seconds for link in self._lanes.links]
 
-    def _exposed_s(self, done: Sequence[Done]) -> float:
+    def _exposed_s(self, settled: Sequence[Settled]) -> float:
         if not self._pipelined:
             return sum(ended - started for started, ended in self._called_s)
-        return max(0.0, max(bucket.ended_s for bucket in done) - self._called_s[-1][0])
+        return max(0.0, max(lane.ended_s for lane in settled) - self._called_s[-1][0])

@@ -1,4 +1,4 @@
-"""A bucket of every rank in lock-step: what `collective.carry` does for each with a link, and how much each sends."""
+"""A bucket of every rank in lock-step: what a `Carrier` does for each with a link, and how much each sends."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ def _carried(asking: Sequence[Asking]) -> tuple[tuple[Outcome, ...], tuple[int, 
     wanted = [next(each)[0] for each in asking]
     while True:
         done = lockstep(wanted)
-        # A link agrees before every operation, and at the end.
-        terms = (len(done.operations) + 1) * terms_bytes(world)
+        terms = len(done.operations) * terms_bytes(world)  # a link agrees before every operation
         sent = tuple(before + now + terms for before, now in zip(sent, done.sent_bytes, strict=True))
         wanted, outcomes = [], []
         for each, reply in zip(asking, done.results, strict=True):

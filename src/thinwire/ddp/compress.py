@@ -12,7 +12,7 @@ from thinwire.codec import Codec, Spec
 from thinwire.collective import TorchLink, probed
 from thinwire.compressor import Compressor
 from thinwire.ddp.compression import GradientCompression
-from thinwire.ddp.lanes import Lanes
+from thinwire.ddp.lanes import LANES, Lanes
 from thinwire.ddp.method import check, resolved
 from thinwire.ddp.planner import Planner
 from thinwire.policy import Policy
@@ -24,7 +24,7 @@ def compress_gradients(
     density: float | None = None,
     *,
     use_pipeline: bool = True,
-    lanes: int = 2,
+    lanes: int = LANES,
     scaler: torch.amp.GradScaler | None = None,
     nonfinite: Literal["raise", "pass"] | None = None,
     seed: int = 0,

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from thinwire.codec import Codec, State
-from thinwire.collective import LinkSpeed, TorchLink, carry
+from thinwire.collective import Carrier, LinkSpeed, Plan
 from thinwire.compressor import Compressor
 from thinwire.ddp.accounts import Accounts
 from thinwire.ddp.bucket import Outcome, Turn, averaged, targets_of
@@ -27,7 +27,7 @@ from thinwire.ddp.report import StepReport, text
 from thinwire.ddp.staged import Staged
 from thinwire.ddp.state import Memory, loaded, saved
 from thinwire.ddp.waiting import Waiting
-from thinwire.ddp.work import Done
+from thinwire.ddp.work import Done, Settled
 from thinwire.ddp.worth import Worth, worth
 from thinwire.errors import NonFiniteError
 from thinwire.exchange import Place
@@ -67,6 +67,8 @@ class GradientCompression:
         self._waiting: list[Waiting] = []
         self._planning: Future[Course] | None = None
         self._running: list[Future[Done]] = []
+        self._settling: list[Future[Settled]] = []
+        self._staged: list[Staged] = []
         self._accounts = Accounts(lanes, self._place.world, pipelined)
 
     @property
@@ -152,20 +154,25 @@ class GradientCompression:
         buffer = bucket.buffer()
         names = [self._names[id(x)] for x in bucket.parameters()]
         staged, ready = Staged(buffer, bucket.gradients(), names), _future(buffer)
+        self._staged.append(staged)
         turn = Turn(self.step, self.seed, self._scale())
         self._waiting.append(Waiting(bucket.index(), names, staged, turn, ready))
         if bucket.is_last() or not self._planner.replans(self.step):
             self._submit()
         if bucket.is_last():
+            self._settling = [self._lanes.submit(lane, self._settled) for lane in self._lanes.used(len(self._running))]
             _after_backward(self._end)
         self._accounts.called(started)
         return ready
 
     def _begin(self) -> None:
-        for abandoned in self._running:  # a backward that was interrupted
+        interrupted: Sequence[Future[Any]] = (*self._running, *self._settling)
+        for abandoned in interrupted:
             abandoned.exception()
         self.step += 1
-        self._running, self._waiting, self._planning = [], [], None
+        self._running, self._settling, self._waiting, self._planning, self._staged = [], [], [], None, []
+        for carrier in self._lanes.carriers:
+            carrier.begin()
         self._accounts.begin()
 
     def _submit(self) -> None:
@@ -178,7 +185,7 @@ class GradientCompression:
         self._waiting = []
 
     @torch.no_grad()
-    def _plan(self, waiting: Sequence[Waiting], link: TorchLink) -> Course:
+    def _plan(self, waiting: Sequence[Waiting], carrier: Carrier) -> Course:
         """Return the plan that all ranks follow from this step on: as rank 0 makes it, if anew from its targets."""
 
         def make() -> Course:
@@ -193,40 +200,58 @@ class GradientCompression:
         names = {name for bucket in waiting for name in bucket.names}
         if course is not None and not self._planner.replans(self.step):
             names = {*course.codecs}
-        course = led(link, terms(self.step, self.made.policy), names, make)
+        course = led(carrier.link, terms(self.step, self.made.policy), names, make)
         self._accounts.plan_s = time.perf_counter() - started
         return course
 
     def _averaged(
-        self, planning: Future[Course] | None, turn: Turn, gradients: Mapping[str, Tensor], link: TorchLink
+        self, planning: Future[Course] | None, turn: Turn, gradients: Mapping[str, Tensor], carrier: Carrier
     ) -> Outcome | None:
         try:
             course = planning.result() if planning else self._planner.course
             codecs = course.codecs if course else None
-            return averaged(gradients, self._memory, self.made, self._place, turn, partial(carry, link), codecs)
+            return averaged(gradients, self._memory, self.made, self._place, turn, carrier.carry, codecs)
         except NonFiniteError:
             if self.nonfinite == "raise":
                 raise
             return None
 
+    def _settled(self, carrier: Carrier) -> Settled:
+        """End the step of a lane."""
+        before = carrier.link.rounds
+        try:
+            carrier.settle(Plan({"the step": str(self.step)}))
+            whole = True
+        except NonFiniteError:
+            if self.nonfinite == "raise":
+                raise
+            whole = False
+        return Settled(whole, carrier.link.rounds - before, time.perf_counter())
+
     def _end(self) -> None:
-        """Wait for all buckets. DDP's own end of backward comes after this and needs to: only then raise, or commit."""
-        errors = [error for running in self._running if (error := running.exception())]
+        """Wait for all lanes. DDP's own end of backward comes after this and needs to: only then raise, or commit."""
+        ending: Sequence[Future[Any]] = (*self._running, *self._settling)
+        errors = [error for future in ending if (error := future.exception())]
+        if not errors and not all(lane.result().whole for lane in self._settling):
+            for staged in self._staged:
+                staged.write(None)
         _after_backward(partial(_raise, errors[0]) if errors else self._commit)
 
     def _commit(self) -> None:
         """Take over what the step left, all or nothing; but of a parameter that got no gradient, nothing was sent."""
         done = [running.result() for running in self._running]
-        self._running = []
+        settled = [settling.result() for settling in self._settling]
+        self._running, self._settling, self._staged = [], [], []
         outcomes = [bucket.outcome for bucket in done if bucket.outcome]
-        if len(outcomes) == len(done):
+        whole = len(outcomes) == len(done) and all(lane.whole for lane in settled)
+        if whole:
             for outcome in outcomes:
                 for name in [name for name in outcome.choices if self._parameters[name].grad is None]:
                     outcome.memory.forget(name)
                 self._memory.update(outcome.memory)
             self._planner.follow(self._planning.result() if self._planning else None)
-        report = self._accounts.close(self.step, done)
-        if len(outcomes) == len(done):
+        report = self._accounts.close(self.step, done, settled)
+        if whole:
             self._planner.spent(report.encoded_bytes, self.step, self._accounts.turn(report))
 
     def _check(self, memory: Memory) -> None:

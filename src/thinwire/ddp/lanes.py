@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from thinwire.collective import TorchLink
+from thinwire.collective import Carrier, TorchLink
 
 T = TypeVar("T")
+
+LANES = 2
+"""The usual number of threads beside backward."""
 
 
 class Lanes:
@@ -19,20 +22,25 @@ class Lanes:
 
     def __init__(self, links: Sequence[TorchLink], threads: bool) -> None:
         self.links = tuple(links)
+        self.carriers = tuple(map(Carrier, links))
         self._threads = [ThreadPoolExecutor(1, f"thinwire-lane-{at}") for at in range(len(links))] if threads else []
 
-    def submit(self, number: int, work: Callable[[TorchLink], T]) -> Future[T]:
+    def submit(self, number: int, work: Callable[[Carrier], T]) -> Future[T]:
         """Run ``work`` on lane ``number % lanes``. What it raises is in the future."""
         lane = number % len(self.links)
         if self._threads:
-            return self._threads[lane].submit(work, self.links[lane])
-        return _done(work, self.links[lane])
+            return self._threads[lane].submit(work, self.carriers[lane])
+        return _done(work, self.carriers[lane])
+
+    def used(self, buckets: int) -> range:
+        """Return the lanes that so many buckets are on."""
+        return range(min(buckets, len(self.links)))
 
 
-def _done(work: Callable[[TorchLink], T], link: TorchLink) -> Future[T]:
+def _done(work: Callable[[Carrier], T], carrier: Carrier) -> Future[T]:
     future: Future[T] = Future()
     try:
-        future.set_result(work(link))
+        future.set_result(work(carrier))
     except Exception as error:
         future.set_exception(error)
     return future

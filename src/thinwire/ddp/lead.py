@@ -28,10 +28,11 @@ def led(link: TorchLink, terms: Plan, names: Collection[str], make: Callable[[],
         data = own.text.encode() if own else b""
     except Exception as error:
         raise refuse(link, terms, error) from error
-    sizes = agree(link, terms, "gather", [len(data)] * link.world)
-    if any(size > (_bound(names) if rank == LEADER else 0) for rank, size in enumerate(sizes)):
-        raise WireError(f"a plan of {max(sizes):,} bytes for {len(names)} parameters")
-    told = link.gather(torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else _NOTHING, sizes)[LEADER]
+    raw = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else _NOTHING
+    coming = agree(link, terms, "gather", [raw] * link.world)
+    if any(size > (_bound(names) if rank == LEADER else 0) for rank, size in enumerate(coming.sizes)):
+        raise WireError(f"a plan of {max(coming.sizes):,} bytes for {len(names)} parameters")
+    told = link.gather(raw, coming.sizes, coming.begun)[LEADER]
     course = Course.of(told.numpy().tobytes().decode(errors="replace")).checked(names)
     return replace(course, kept=own.kept) if own else course
 

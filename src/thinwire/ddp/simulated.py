@@ -48,13 +48,13 @@ class _Bucket:
 
 
 class SimulatedCompression:
-    """What the GradientCompression of each of ``world`` ranks would do, in lock-step.
+    """What the GradientCompression of each of ``world`` ranks would do, in lock-step, with as many lanes.
 
     ``specs``: of the model's parameters. Times say nothing here, so that policies which look at them have none.
     """
 
-    def __init__(self, specs: Specs, made: Compressor, world: int, seed: int) -> None:
-        self.made, self.seed, self.step = made, seed, 0
+    def __init__(self, specs: Specs, made: Compressor, world: int, seed: int, lanes: int = 1) -> None:
+        self.made, self.seed, self.lanes, self.step = made, seed, lanes, 0
         self._places = [Place(rank, world) for rank in range(world)]
         self._memories = [Memory() for _ in range(world)]
         self._planners = [Planner(made, specs, seed=seed, world=world) for _ in range(world)]
@@ -72,10 +72,11 @@ class SimulatedCompression:
         done = [self._bucket([{name: x[name] for name in names} for x in per_rank], turn, codecs) for names in buckets]
         by_rank = list(zip(*(bucket.outcomes for bucket in done), strict=True))
         self._commit(by_rank, course)
+        settling = min(len(done), self.lanes) * terms_bytes(len(self._places))
         return Averaged(
             {name: x for bucket in done for name, x in bucket.means.items()},
             {name: choice for bucket in done for name, choice in bucket.outcomes[0].choices.items()},
-            tuple(map(sum, zip(sent, *(bucket.sent_bytes for bucket in done), strict=True))),
+            tuple(settling + sum(own) for own in zip(sent, *(bucket.sent_bytes for bucket in done), strict=True)),
             tuple(sum((outcome.selected for outcome in own), NOTHING) for own in by_rank),
             (time.perf_counter() - started) / len(self._places),
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thinwire.collective import TorchLink
+from thinwire.collective import Carrier
 from thinwire.ddp.bucket import Outcome, Turn
 from thinwire.ddp.course import Course
 from thinwire.ddp.staged import Staged
@@ -28,11 +28,11 @@ class Waiting:
 
     def work(
         self,
-        average: Callable[[Turn, Mapping[str, Tensor], TorchLink], Outcome | None],
+        average: Callable[[Turn, Mapping[str, Tensor], Carrier], Outcome | None],
         planning: Future[Course] | None,
-        link: TorchLink,
+        carrier: Carrier,
     ) -> Done:
         """Average the bucket in place once there is a plan or, for a reason that ``average`` then raises, none."""
         if planning:
             planning.exception()
-        return work(self.staged, lambda gradients, own: average(self.turn, gradients, own), self.ready, link)
+        return work(self.staged, lambda gradients, own: average(self.turn, gradients, own), self.ready, carrier)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from thinwire.collective import TorchLink
+from thinwire.collective import Carrier
 from thinwire.ddp.bucket import Outcome
 from thinwire.ddp.staged import Staged
 
@@ -25,6 +25,15 @@ class Done:
     ended_s: float
 
 
+@dataclass(frozen=True)
+class Settled:
+    """The end of a lane's step; not ``whole``: a gradient of some rank was not finite, and that is to pass."""
+
+    whole: bool
+    rounds: int
+    ended_s: float
+
+
 def busiest(done: Sequence[Done], lanes: int) -> tuple[float, int]:
     """Return the most seconds of encoding, and the most rounds, that a lane had of a step's buckets."""
     shares = [done[lane::lanes] for lane in range(lanes)]
@@ -34,17 +43,21 @@ def busiest(done: Sequence[Done], lanes: int) -> tuple[float, int]:
 @torch.no_grad()
 def work(
     staged: Staged,
-    average: Callable[[Mapping[str, Tensor], TorchLink], Outcome | None],
+    average: Callable[[Mapping[str, Tensor], Carrier], Outcome | None],
     ready: torch.futures.Future[Tensor],
-    link: TorchLink,
+    carrier: Carrier,
 ) -> Done:
     """Average one bucket in place. DDP gets its future whatever happens, or its backward would never end."""
+    link = carrier.link
     started, waited, rounds = time.perf_counter(), link.seconds, link.rounds
     try:
         gradients = staged.gradients()
         dense_bytes = sum(x.numel() * x.dtype.itemsize for x in gradients.values())
-        outcome = average(gradients, link)
+        outcome = average(gradients, carrier)
         staged.write(outcome.write if outcome else None)
+    except Exception as error:
+        carrier.failed(error)
+        raise
     finally:
         ready.set_result(staged.buffer)
     ended = time.perf_counter()

@@ -32,7 +32,9 @@ class AllRanks(Replica):
 
     def attach(self) -> None:
         """Register what only watches: how the model's parameters come in buckets."""
-        self.averaging = self._together = together(self.ddp, self.config.method, self.world, self.config.seed)
+        self.averaging = self._together = together(
+            self.ddp, self.config.method, self.world, self.config.seed, self.config.use_pipeline
+        )
 
     def gradients(self) -> list[StepRow]:
         """Run every rank's forward and backward, then average."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from thinwire.codec import Spec, State
+from thinwire.ddp.lanes import LANES
 from thinwire.ddp.simulated import SimulatedCompression
 from thinwire.lab.training.averaging import Remembering
 from thinwire.lab.training.buckets import Buckets
@@ -28,12 +29,17 @@ class Together(Remembering, Protocol):
         ...
 
 
-def together(model: DistributedDataParallel, method: Method, world: int, seed: int) -> Together:
-    """Return the averaging of a method over ``world`` simulated ranks; ``model`` is seen backward for the first one."""
+def together(model: DistributedDataParallel, method: Method, world: int, seed: int, use_pipeline: bool) -> Together:
+    """Return the averaging of a method over ``world`` simulated ranks; ``model`` is seen backward for the first one.
+
+    A pipeline is not simulated, but its lanes' bytes are.
+    """
     if method.compressor is None:
         return DenseTogether(world)
     specs = {name: Spec.of(x) for name, x in model.module.named_parameters() if x.requires_grad}
-    return CompressedTogether(SimulatedCompression(specs, method.compressor, world, seed), Buckets(model), world)
+    lanes = LANES if use_pipeline else 1
+    simulated = SimulatedCompression(specs, method.compressor, world, seed, lanes)
+    return CompressedTogether(simulated, Buckets(model), world)
 
 
 class _Offline:
