@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from shaped_net import Shape
-from shaped_rank import SKIPPED
+from shaped_rank import POWERSGD_START, SKIPPED
 
 TIMES = ("forward_s", "backward_s", "encode_s", "exposed_s", "update_s")
 HEADER_BYTES = 66
@@ -24,6 +24,8 @@ MODELS: Mapping[str, dict[str, Any]] = {
 """The data ship with scikit-learn, and batches are small: what is measured is averaging."""
 STEPS: Mapping[str, int] = {"small-resnet": 20, "char-gpt": 12}
 """Within the first epoch, also of 4 ranks: an evaluation between two steps would be in the interfaces' bytes."""
+LATE = f"Compressor(WarmUp(LowRank(rank=2, method='range'), densities=(1.0,), every={POWERSGD_START}), ErrorFeedback())"
+"""PowerSGD that begins as torch's does: with as many steps that are dense."""
 METHODS: Mapping[str, tuple[str, float | None]] = {
     "none": ("none", None),
     "torch-fp16": ("torch-fp16", None),
@@ -31,6 +33,7 @@ METHODS: Mapping[str, tuple[str, float | None]] = {
     "hggtopk": ("hggtopk", 0.01),
     "topk-int8": ("topk-int8", 0.01),
     "powersgd": ("powersgd", None),
+    "powersgd-late": (LATE, None),
     "int4-block": ("int4-block", None),
 }
 """Compressor and density by name; the first three are not thinwire's and overlap as torch does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,20 +12,22 @@ from torch import Tensor
 
 from thinwire.codec import Encoded, Spec, decode, derive_seed, encode, encode_parts, specs
 from thinwire.codecs import Raw, Segments, Sparse, TopK, Uniform
-from thinwire.ddp.grouped import sparse
+from thinwire.ddp.bucket import Bucket, Turn
+from thinwire.ddp.grouped import Grouped
 from thinwire.ddp.method import resolved
 from thinwire.ddp.simulated import SimulatedCompression
+from thinwire.ddp.state import Memory
+from thinwire.ddp.units import units
 from thinwire.errors import NonFiniteError, WireError
-from thinwire.exchange import Place, chosen
+from thinwire.exchange import Place
 from thinwire.exchange.grouped import Group, Member
 from thinwire.exchange.requests import Gather
 from thinwire.exchange.selected import Selected
 from thinwire.exchange.simulate import simulated
-from thinwire.feedback import ErrorFeedback
 from thinwire.registry import parse
 from thinwire.testing.tensors import suited
 
-Bucket = dict[str, Tensor]
+Gradients = dict[str, Tensor]
 LOSSLESS = [
     "TopK(0.05)", "HggTopK(0.05)", "Gaussian(0.05)", "DGCSampling(0.05)", "RedSync(0.05)", "SIDCo(0.05)",
     "MSTopK(0.05)", "ReusedThreshold(0.05)", "ChunkTopK(4, 64)", "AdaComp(50)", "Threshold(0.02)", "Threshold(1e30)",
@@ -35,7 +38,7 @@ OTHERS = ["TopK(0.05, values=Sign())", "TopK(0.05, values=Uniform(bits=8, roundi
 STEPS, WORLD, SEED = 3, 2, 7
 
 
-def ordinary(rank: int, step: int) -> Bucket:
+def ordinary(rank: int, step: int) -> Gradients:
     seed = 10 * step + rank
     return {
         "rows": suited("update", (66, 50), seed=seed),
@@ -50,7 +53,7 @@ def ordinary(rank: int, step: int) -> Bucket:
     }
 
 
-def awkward(rank: int, step: int) -> Bucket:
+def awkward(rank: int, step: int) -> Gradients:
     """Return also what no scale is made for, and tensors as small as what selects of them is."""
     most = torch.finfo(torch.float32).max
     return ordinary(rank, step) | {
@@ -66,7 +69,7 @@ def awkward(rank: int, step: int) -> Bucket:
     }
 
 
-def run(text: str, given: Sequence[Sequence[Bucket]], buckets: Sequence[Sequence[str]]) -> list[tuple[Any, ...]]:
+def run(text: str, given: Sequence[Sequence[Gradients]], buckets: Sequence[Sequence[str]]) -> list[tuple[Any, ...]]:
     """Return the means, the counts and the states of all ranks after each step."""
     made = resolved(f"Compressor(Fixed({text}, small={text}), ErrorFeedback())", None)
     ranks = SimulatedCompression(specs(given[0][0]), made, WORLD, SEED)
@@ -77,9 +80,9 @@ def run(text: str, given: Sequence[Sequence[Bucket]], buckets: Sequence[Sequence
     return found
 
 
-def alone(text: str, given: Sequence[Sequence[Bucket]]) -> list[tuple[list[Bucket], list[Bucket]]]:
+def alone(text: str, given: Sequence[Sequence[Gradients]]) -> list[tuple[list[Gradients], list[Gradients]]]:
     """Return each rank's means and residuals after each step, tensor by tensor."""
-    residuals: list[Bucket] = [{name: torch.zeros_like(x) for name, x in bucket.items()} for bucket in given[0]]
+    residuals: list[Gradients] = [{name: torch.zeros_like(x) for name, x in bucket.items()} for bucket in given[0]]
     histories: list[dict[str, Any]] = [{} for _ in range(WORLD)]
     found = []
     for step, per_rank in enumerate(given, 1):
@@ -154,13 +157,16 @@ def test_only_equal_codecs_of_one_dtype_join() -> None:
         "blocks": "TopK(0.01, values=Uniform(bits=8, block=64))",
     }  # fmt: skip
     dtypes = {"double": torch.float64, "half": torch.float16}
-    shapes = {name: Spec((50, 40), dtypes.get(name, torch.float32)) for name in texts}
+    given = {name: torch.ones(50, 40, dtype=dtypes.get(name, torch.float32)) for name in texts}
     plan = {name: parse(text) for name, text in texts.items()}
-    choices = {name: chosen(plan[name], spec, 2) for name, spec in shapes.items()}
-    made = resolved("topk", None)
-    assert made.feedback == ErrorFeedback()
-    assert list(sparse(shapes, plan, choices, made).values()) == [["a", "b"], ["c"], ["double"], ["bytes", "more"]]
-    assert sparse(shapes, plan, choices, resolved("dgc", None)) == {}
+
+    def joined(method: str, led: bool) -> list[Sequence[str]]:
+        bucket = Bucket.of(given, Memory(), resolved(method, None), Place(0, 2), Turn(1, SEED), plan)
+        return [unit.names for unit in units(replace(bucket, led=led)).values() if isinstance(unit, Grouped)]
+
+    assert joined("topk", led=False) == [["a", "b"], ["c"], ["double"], ["bytes", "more"]]
+    assert joined("dgc", led=False) == []
+    assert joined("topk", led=True) == []
 
 
 HOSTILE = {

@@ -18,7 +18,8 @@ from thinwire.codec import Codec, State
 from thinwire.collective import Carrier, LinkSpeed, Plan
 from thinwire.compressor import Compressor
 from thinwire.ddp.accounts import Accounts
-from thinwire.ddp.bucket import Outcome, Turn, averaged, targets_of
+from thinwire.ddp.average import Averaging, Outcome
+from thinwire.ddp.bucket import Bucket, Turn
 from thinwire.ddp.course import Course
 from thinwire.ddp.lanes import Lanes
 from thinwire.ddp.lead import led, terms
@@ -26,6 +27,7 @@ from thinwire.ddp.planner import Planner
 from thinwire.ddp.report import StepReport, text
 from thinwire.ddp.staged import Staged
 from thinwire.ddp.state import Memory, loaded, saved
+from thinwire.ddp.target import targets_of
 from thinwire.ddp.waiting import Waiting
 from thinwire.ddp.work import Done, Settled
 from thinwire.ddp.worth import Worth, worth
@@ -210,7 +212,9 @@ class GradientCompression:
         try:
             course = planning.result() if planning else self._planner.course
             codecs = course.codecs if course else None
-            return averaged(gradients, self._memory, self.made, self._place, turn, carrier.carry, codecs)
+            bucket = Bucket.of(gradients, self._memory, self.made, self._place, turn, codecs)
+            averaging = Averaging(bucket)
+            return averaging.outcome(carrier.carry(averaging.driving(), averaging.plan))
         except NonFiniteError:
             if self.nonfinite == "raise":
                 raise

@@ -13,12 +13,14 @@ from thinwire.codec import Codec, Specs, State
 from thinwire.collective.agree import failure, terms_bytes
 from thinwire.compressor import Compressor
 from thinwire.ddp.all_ranks import carried
-from thinwire.ddp.bucket import Outcome, Turn, asked, targets_of
+from thinwire.ddp.average import Averaging, Outcome
+from thinwire.ddp.bucket import Bucket, Turn
 from thinwire.ddp.course import Course
 from thinwire.ddp.encodings import framed_bytes
 from thinwire.ddp.lead import LEADER
 from thinwire.ddp.planner import Planner
 from thinwire.ddp.state import Memory, loaded, saved
+from thinwire.ddp.target import targets_of
 from thinwire.exchange import Choice, Place
 from thinwire.exchange.selected import NOTHING, Selected
 
@@ -103,8 +105,8 @@ class SimulatedCompression:
 
     def _bucket(self, per_rank: Sequence[Gradients], turn: Turn, codecs: Mapping[str, Codec] | None) -> _Bucket:
         ranks = zip(per_rank, self._memories, self._places, strict=True)
-        asking = [asked(given, memory, self.made, place, turn, codecs) for given, memory, place in ranks]
-        outcomes, sent = carried(asking)
+        buckets = [Bucket.of(given, memory, self.made, place, turn, codecs) for given, memory, place in ranks]
+        outcomes, sent = carried(list(map(Averaging, buckets)))
         means = {name: torch.empty_like(x) for name, x in per_rank[0].items()}
         for name, out in means.items():
             outcomes[0].write(name, out)

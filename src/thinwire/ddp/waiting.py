@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from thinwire.collective import Carrier
-from thinwire.ddp.bucket import Outcome, Turn
+from thinwire.ddp.average import Outcome
+from thinwire.ddp.bucket import Turn
 from thinwire.ddp.course import Course
 from thinwire.ddp.staged import Staged
 from thinwire.ddp.work import Done, work

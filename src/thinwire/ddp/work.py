@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thinwire.collective import Carrier
-from thinwire.ddp.bucket import Outcome
+from thinwire.ddp.average import Outcome
 from thinwire.ddp.staged import Staged
 
 

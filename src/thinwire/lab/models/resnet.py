@@ -108,5 +108,5 @@ def resnet50(classes: int, channels: int = 3) -> nn.Module:
 
 
 def small_resnet(classes: int, channels: int = 3) -> nn.Module:
-    """Return four stages of one block, 16 to 128 wide: 0.31 million parameters, 2 ms of one core an image of 32 x 32."""
+    """Return four stages of one block, 16 to 128 wide: 0.31 million parameters, trains on a CPU."""
     return ResNet(BasicBlock, (1, 1, 1, 1), classes, channels, (16, 32, 64, 128))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ def parallel(model: nn.Module, device: torch.device, bucket_mb: float | None = N
     Buckets are torch's usual ones if not said otherwise. Statistics of batch norm stay each rank's own until somebody
     looks: to send them is no part of a step.
     """
+    # A 1x1 convolution's gradient has strides of its own in the dimensions of one element; to copy it costs nothing.
+    warnings.filterwarnings("ignore", "Grad strides do not match", UserWarning)
     settings: dict[str, Any] = {_SYNC_BUFFERS: False}
     if bucket_mb is not None:
         settings["bucket_cap_mb"] = bucket_mb
