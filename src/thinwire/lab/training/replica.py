@@ -110,4 +110,7 @@ def _bucket_mb(config: TrainConfig) -> float | None:
         # It starts collectives where earlier ones end, in an order that with several buckets differs between ranks:
         # gloo then mixes them up, and the run dies.
         return ONE_BUCKET_MB
-    return SMALL_BUCKETS_MB if config.use_pipeline and config.method.compressor is not None else None
+    if config.method.compressor is None:
+        return None
+    # Where nothing is hidden behind backward, every bucket more is only more exchanges.
+    return SMALL_BUCKETS_MB if config.use_pipeline else ONE_BUCKET_MB
