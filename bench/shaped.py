@@ -28,11 +28,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from shaped_docs import marked
 from shaped_link import Link, shaped_link
 from shaped_net import DEVICE, UNSHAPED, LinkUnavailable, Shape
 from shaped_probe import throughput
 from shaped_rank import COUNTERS, DONE, POWERSGD_START, SKIPPED
-from shaped_rows import METHODS, MODELS, STEPS, Case, cases, marked, row, table
+from shaped_rows import METHODS, MODELS, STEPS, Case, cases, row, table
 
 from thinwire.lab.environment import environment
 from thinwire.lab.models.catalogue import find
@@ -137,7 +138,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help=f"more than {SKIPPED}, within one epoch; default: {usual}")
     parser.add_argument("--pipeline", choices=PIPELINES, default="both", help="default: both")
     parser.add_argument("--show", action="store_true", help="only print the table of --out")
-    parser.add_argument("--docs", action="store_true", help="only print its table with markers for docs/")
+    parser.add_argument("--docs", action="store_true", help="only print its tables with markers for docs/")
     args = parser.parse_args()
     if args.steps is not None and args.steps <= SKIPPED:
         parser.error(f"--steps is {args.steps}, expected more than {SKIPPED}")

@@ -139,21 +139,3 @@ def _line(one: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         "-" if one["worth"] is None else "yes" if one["worth"]["pays"] else "no",
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
-
-
-def marked(rows: Iterable[Mapping[str, Any]], file: str) -> Iterator[str]:
-    """Yield a shorter table for docs/, in seconds: every figure behind a marker with its place in results/."""
-    yield "| model | link | method | pipeline | compute | exposed | step | bytes less | interface |"
-    yield "|---" * 9 + "|"
-    for one in sorted(rows, key=lambda row: (str(row["model"]), row["nominal_bps"] or float("inf"))):
-        at = f"{file}:rows/id={one['id']}"
-        seconds = [_marker(f"{at}/{name}", ".3f", one[name]) for name in ("compute_s", "exposed_s", "step_s")]
-        less = f"{_marker(f'{at}/less', '.1f', one['less'])}x"
-        over = _marker(f"{at}/over_without_headers", "+.1f%", one["over_without_headers"])
-        pipeline = "yes" if one["pipeline"] else "no"
-        cells = [one["model"], one["link"], f"`{one['method']}`", pipeline, *seconds, less, over]
-        yield f"| {' | '.join(cells)} |"
-
-
-def _marker(path: str, form: str, value: float) -> str:
-    return f"<!--={path} {form}-->{format(value * (100 if form.endswith('%') else 1), form.rstrip('%'))}"
