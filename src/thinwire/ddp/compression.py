@@ -146,7 +146,7 @@ class GradientCompression:
         """
         if (link or self.link) is None and self.world > 1:
             raise ValueError("no link was measured: compress_gradients(..., probe=True) does, or give worth() one")
-        return worth(self.steps, link or self.link or LinkSpeed(0.0, math.inf), self.pipelined)
+        return worth(self.steps, link or self.link or LinkSpeed(0.0, math.inf), self.pipelined, self.link)
 
     def hook(self, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
         """Average one bucket. What goes wrong, on any rank, ``backward`` raises once all buckets were seen."""

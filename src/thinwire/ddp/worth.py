@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from thinwire.collective import LinkSpeed
 from thinwire.ddp.report import StepReport
-from thinwire.rates import break_even_bps, rate_text
+from thinwire.rates import rate_text
 
 _BEGINNING, _RECENT = 2, 50
 """The first steps are unlike others: kernels are compiled, and DDP makes its buckets anew. Of the rest, the newest."""
+_LEAST_BPS, _MOST_BPS, _NEAR = 1e-6, 1e18, 1e-9
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,13 @@ class Overlap:
 NO_OVERLAP = Overlap(0.0, 1.0)
 
 
-def worth(steps: Sequence[StepReport], link: LinkSpeed, pipelined: bool) -> Worth:
+def worth(steps: Sequence[StepReport], link: LinkSpeed, pipelined: bool, own: LinkSpeed | None = None) -> Worth:
     """Return what compression was worth in these steps, or would have been on another link.
 
     Both ways are computed, with the same formula, from what was measured: bytes and codecs' seconds of the steps, and
-    the link. The dense one is granted all of backward to hide behind; ours only with a pipeline. Raises ValueError
-    where there is no step.
+    the link. The dense one is granted all of backward to hide behind; ours only with a pipeline. ``own``: the link on
+    which the steps went, where that was measured; what they waited there beyond the formula, they are taken to wait on
+    any. Raises ValueError where there is no step.
     """
     if not steps:
         raise ValueError("no step yet: what compression is worth is known after some")
@@ -72,7 +74,12 @@ def worth(steps: Sequence[StepReport], link: LinkSpeed, pipelined: bool) -> Wort
         return Worth(False, 0.0, 0.0, 0.0, "do not compress: one rank has nothing to send")
     used = (steps[_BEGINNING:] or steps[-1:])[-_RECENT:]
     overlap = Overlap(_typical(used, "backward_s"), _typical(used, "last_share"))
-    return judged(compressed(used, link), dense(used, link), overlap, link, pipelined)
+    own_overlap = overlap if pipelined else NO_OVERLAP
+    waits_s = 0.0
+    if own:
+        told_s = own_overlap.exposed_s(compressed(used, own).total_s(own.best_bps))
+        waits_s = max(0.0, _typical(used, "exposed_s") - told_s)
+    return judged(compressed(used, link), dense(used, link), overlap, link, pipelined, waits_s)
 
 
 def dense(steps: Sequence[StepReport], link: LinkSpeed) -> Way:
@@ -90,27 +97,38 @@ def compressed(steps: Sequence[StepReport], link: LinkSpeed) -> Way:
     return Way(sent_bytes, fixed_s + _more_s(link, link.bandwidth_bps) * sent_bytes)
 
 
-def judged(ours: Way, other: Way, overlap: Overlap, link: LinkSpeed, pipelined: bool) -> Worth:
-    """Compare our way with the dense one."""
-    own_overlap = overlap if pipelined else NO_OVERLAP
-    compressed_s = own_overlap.exposed_s(ours.total_s(link.best_bps))
-    dense_s = overlap.exposed_s(other.total_s(link.best_bps))
-    pays, limit_bps = compressed_s < dense_s, _limit(ours, other, overlap, pipelined)
+def judged(ours: Way, other: Way, overlap: Overlap, link: LinkSpeed, pipelined: bool, waits_s: float = 0.0) -> Worth:
+    """Compare our way with the dense one. ``waits_s``: what ours is exposed for in addition, on any link."""
+
+    def waited_s(bandwidth_bps: float) -> tuple[float, float]:
+        compressed_s = (overlap if pipelined else NO_OVERLAP).exposed_s(ours.total_s(bandwidth_bps)) + waits_s
+        return compressed_s, overlap.exposed_s(other.total_s(bandwidth_bps))
+
+    def pays(bandwidth_bps: float) -> bool:
+        compressed_s, dense_s = waited_s(bandwidth_bps)
+        return compressed_s < dense_s
+
+    compressed_s, dense_s = waited_s(link.best_bps)
+    limit_bps = _limit(pays) if ours.sent_bytes < other.sent_bytes else 0.0
     here = f"on this link ({rate_text(link.best_bps)}, latency {_ms(link.latency_s)})"
     waits = f"a step waits {_ms(compressed_s)} compressed and {_ms(dense_s)} dense"
-    verdict = "compress" if pays else "do not compress"
-    return Worth(pays, dense_s, compressed_s, limit_bps, f"{verdict} {here}: {waits}; {_where(limit_bps)}")
-
-
-def _limit(ours: Way, other: Way, overlap: Overlap, pipelined: bool) -> float:
-    """Return the bandwidth below which ``ours`` is exposed for less time than ``other``."""
-    if pipelined:  # Behind the same backward, what takes longer is exposed for longer.
-        return break_even_bps(other.sent_bytes - ours.sent_bytes, ours.fixed_s - other.fixed_s)
-    share, hidden_s = overlap.last_share, overlap.backward_s
-    return max(
-        break_even_bps(other.sent_bytes - ours.sent_bytes, ours.fixed_s - other.fixed_s + hidden_s),
-        break_even_bps(share * other.sent_bytes - ours.sent_bytes, ours.fixed_s - share * other.fixed_s),
+    verdict = "compress" if compressed_s < dense_s else "do not compress"
+    return Worth(
+        compressed_s < dense_s, dense_s, compressed_s, limit_bps, f"{verdict} {here}: {waits}; {_where(limit_bps)}"
     )
+
+
+def _limit(pays: Callable[[float], bool]) -> float:
+    """Return the bandwidth below which compression pays, by bisection: each way has a bend where backward ends."""
+    if not pays(_LEAST_BPS):
+        return 0.0
+    if pays(_MOST_BPS):
+        return math.inf
+    low, high = math.log(_LEAST_BPS), math.log(_MOST_BPS)
+    while high - low > _NEAR:
+        middle = (low + high) / 2
+        low, high = (middle, high) if pays(math.exp(middle)) else (low, middle)
+    return math.exp(low)
 
 
 def _typical(steps: Sequence[StepReport], name: str) -> float:

@@ -13,6 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 _NAMES = inspect.signature(DistributedDataParallel.__init__).parameters
 _SYNC_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers"
 """By the version of torch: the older name is deprecated in the newer one."""
+USUAL_BUCKETS_MB = 25.0
+"""torch's, but for the first one, which it makes smaller: where nothing is hidden, each more is only more exchanges."""
 SMALL_BUCKETS_MB = 4.0
 """What backward makes last is never hidden behind it: of torch's usual 25 MB it may be a third of a small model."""
 ONE_BUCKET_MB = 2.0**20

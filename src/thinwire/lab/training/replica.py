@@ -17,7 +17,7 @@ from thinwire.lab.training.config import TrainConfig
 from thinwire.lab.training.data.base import Batch, Dataset
 from thinwire.lab.training.data.batches import Batches
 from thinwire.lab.training.frames import below
-from thinwire.lab.training.parallel import ONE_BUCKET_MB, SMALL_BUCKETS_MB, parallel
+from thinwire.lab.training.parallel import ONE_BUCKET_MB, SMALL_BUCKETS_MB, USUAL_BUCKETS_MB, parallel
 from thinwire.lab.training.position import Position
 from thinwire.lab.training.records import Records, StepRow
 
@@ -112,5 +112,4 @@ def _bucket_mb(config: TrainConfig) -> float | None:
         return ONE_BUCKET_MB
     if config.method.compressor is None:
         return None
-    # Where nothing is hidden behind backward, every bucket more is only more exchanges.
-    return SMALL_BUCKETS_MB if config.use_pipeline else ONE_BUCKET_MB
+    return SMALL_BUCKETS_MB if config.use_pipeline else USUAL_BUCKETS_MB
