@@ -63,7 +63,9 @@ class Replica:
         """Return the hash of all parameters after a step."""
         self.optimizer.zero_grad()
         images, words, wanted = batch(number, self.rank)
-        (self.model(images, words) - wanted).square().mean().backward()
+        loss = (self.model(images, words) - wanted).square().mean()
+        self.compression.note(loss=loss.item())
+        loss.backward()
         self.optimizer.step()
         return digest(self.net.parameters())
 

@@ -11,7 +11,8 @@ from itertools import pairwise
 from thinwire.ddp.encodings import framed_bytes
 from thinwire.ddp.lanes import Lanes
 from thinwire.ddp.report import StepReport
-from thinwire.ddp.work import Done, Settled, busiest
+from thinwire.ddp.step import Ended
+from thinwire.ddp.work import Settled, busiest
 from thinwire.exchange.selected import NOTHING
 from thinwire.policy import Turn
 
@@ -25,24 +26,22 @@ class Accounts:
     def __init__(self, lanes: Lanes, world: int, pipelined: bool) -> None:
         self._lanes, self._world, self._pipelined = lanes, world, pipelined
         self.steps: deque[StepReport] = deque(maxlen=KEPT)
-        self.plan_s = 0.0
-        """Seconds that the step's plan took."""
         self._called_s: list[tuple[float, float]] = []
         self._before, self._link_before_s, self._ended_s = (0, 0), list[float](), 0.0
 
     def begin(self) -> None:
         """A step begins."""
-        self._called_s, self.plan_s = [], 0.0
+        self._called_s = []
         self._before, self._link_before_s = self._counted(), self._link_s()
 
     def called(self, started: float) -> None:
         """The hook was called at that time, and is done now."""
         self._called_s.append((started, time.perf_counter()))
 
-    def close(self, step: int, done: Sequence[Done], settled: Sequence[Settled]) -> StepReport:
-        """Report the step that ends: what became of its buckets, in order, and when lanes had settled."""
+    def close(self, step: int, ended: Ended) -> StepReport:
+        """Report the step that ends."""
         sent, received = (now - before for now, before in zip(self._counted(), self._before, strict=True))
-        outcomes = [bucket.outcome for bucket in done if bucket.outcome]
+        done, outcomes = ended.done, [bucket.outcome for bucket in ended.done if bucket.outcome]
         choices = {name: choice for outcome in outcomes for name, choice in outcome.choices.items()}
         dense_bytes = sum(bucket.dense_bytes for bucket in done)
         lane_s, lane_rounds = busiest(done, len(self._lanes.links))
@@ -53,9 +52,9 @@ class Accounts:
             received_bytes=received,
             dense_bytes=dense_bytes,
             encode_s=sum(bucket.encode_s for bucket in done),
-            exposed_s=self._exposed_s(settled),
+            exposed_s=self._exposed_s(ended.settled),
             lane_s=lane_s,
-            lane_rounds=lane_rounds + max(lane.rounds for lane in settled),
+            lane_rounds=lane_rounds + max(lane.rounds for lane in ended.settled),
             buckets=len(done),
             last_share=done[-1].dense_bytes / max(dense_bytes, 1),
             backward_s=math.fsum(started - ended for (_, ended), (started, _) in pairwise(self._called_s)),
@@ -63,7 +62,7 @@ class Accounts:
             exchanges=self.steps[-1].exchanges if self.steps and self.steps[-1].exchanges == choices else choices,
             selected=sum((outcome.selected for outcome in outcomes), NOTHING),
             encoded_bytes=framed_bytes(sum(outcome.payload_bytes for outcome in outcomes), len(choices)),
-            plan_s=self.plan_s,
+            plan_s=ended.plan_s,
         )
         self.steps.append(report)
         return report

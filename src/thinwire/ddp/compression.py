@@ -5,7 +5,6 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -15,23 +14,18 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from thinwire.codec import Codec, State
-from thinwire.collective import Carrier, LinkSpeed, Plan
+from thinwire.collective import LinkSpeed
 from thinwire.compressor import Compressor
 from thinwire.ddp.accounts import Accounts
-from thinwire.ddp.average import Averaging, Outcome
-from thinwire.ddp.bucket import Bucket, Turn
-from thinwire.ddp.course import Course
+from thinwire.ddp.bucket import Turn
 from thinwire.ddp.lanes import Lanes
-from thinwire.ddp.lead import led, terms
 from thinwire.ddp.planner import Planner
 from thinwire.ddp.report import StepReport, text
 from thinwire.ddp.staged import Staged
 from thinwire.ddp.state import Memory, loaded, saved
-from thinwire.ddp.target import targets_of
+from thinwire.ddp.step import Setting, Step
 from thinwire.ddp.waiting import Waiting
-from thinwire.ddp.work import Done, Settled
 from thinwire.ddp.worth import Worth, worth
-from thinwire.errors import NonFiniteError
 from thinwire.exchange import Place
 
 
@@ -65,12 +59,10 @@ class GradientCompression:
         self._parameters = dict(parameters)
         self._names = {id(parameter): name for name, parameter in parameters.items()}
         self._place = Place(lanes.links[0].rank, lanes.links[0].world)
+        self._setting = Setting(made, self._place, lanes, planner, nonfinite == "pass")
         self._memory = Memory()
-        self._waiting: list[Waiting] = []
-        self._planning: Future[Course] | None = None
-        self._running: list[Future[Done]] = []
-        self._settling: list[Future[Settled]] = []
-        self._staged: list[Staged] = []
+        self._now: Step | None = None
+        """The step under way."""
         self._accounts = Accounts(lanes, self._place.world, pipelined)
 
     @property
@@ -153,109 +145,39 @@ class GradientCompression:
         started = time.perf_counter()
         if bucket.index() == 0:
             self._begin()
+        assert self._now is not None
         buffer = bucket.buffer()
         names = [self._names[id(x)] for x in bucket.parameters()]
         staged, ready = Staged(buffer, bucket.gradients(), names), _future(buffer)
-        self._staged.append(staged)
         turn = Turn(self.step, self.seed, self._scale())
-        self._waiting.append(Waiting(bucket.index(), names, staged, turn, ready))
-        if bucket.is_last() or not self._planner.replans(self.step):
-            self._submit()
+        self._now.take(Waiting(bucket.index(), names, staged, turn, ready), bucket.is_last())
         if bucket.is_last():
-            self._settling = [self._lanes.submit(lane, self._settled) for lane in self._lanes.used(len(self._running))]
-            _after_backward(self._end)
+            _after_backward(partial(self._end, self._now))
         self._accounts.called(started)
         return ready
 
     def _begin(self) -> None:
-        interrupted: Sequence[Future[Any]] = (*self._running, *self._settling)
-        for abandoned in interrupted:
-            abandoned.exception()
+        if self._now is not None:  # its backward was interrupted
+            self._now.abandon()
         self.step += 1
-        self._running, self._settling, self._waiting, self._planning, self._staged = [], [], [], None, []
-        for carrier in self._lanes.carriers:
-            carrier.begin()
+        self._now = Step(self.step, self._setting, self._memory)
         self._accounts.begin()
 
-    def _submit(self) -> None:
-        """Hand the buckets that came to their lanes; where a plan is due, those are all of the step's."""
-        if self._planner.due(self.step) and not self._planning:
-            self._planning = self._lanes.submit(0, partial(self._plan, tuple(self._waiting)))
-        for bucket in self._waiting:
-            work = partial(bucket.work, partial(self._averaged, self._planning), self._planning)
-            self._running.append(self._lanes.submit(bucket.number, work))
-        self._waiting = []
-
-    @torch.no_grad()
-    def _plan(self, waiting: Sequence[Waiting], carrier: Carrier) -> Course:
-        """Return the plan that all ranks follow from this step on: as rank 0 makes it, if anew from its targets."""
-
-        def make() -> Course:
-            if not self._planner.replans(self.step):
-                return self._planner.tuned(self.step)
-            targets: dict[str, Tensor] = {}
-            for bucket in waiting:
-                targets |= targets_of(bucket.staged.gradients(), self._memory, self.made, bucket.turn.scale)
-            return self._planner.planned(targets, self.step)
-
-        course, started = self._planner.course, time.perf_counter()
-        names = {name for bucket in waiting for name in bucket.names}
-        if course is not None and not self._planner.replans(self.step):
-            names = {*course.codecs}
-        course = led(carrier.link, terms(self.step, self.made.policy), names, make)
-        self._accounts.plan_s = time.perf_counter() - started
-        return course
-
-    def _averaged(
-        self, planning: Future[Course] | None, turn: Turn, gradients: Mapping[str, Tensor], carrier: Carrier
-    ) -> Outcome | None:
-        try:
-            course = planning.result() if planning else self._planner.course
-            codecs = course.codecs if course else None
-            bucket = Bucket.of(gradients, self._memory, self.made, self._place, turn, codecs)
-            averaging = Averaging(bucket)
-            return averaging.outcome(carrier.carry(averaging.driving(), averaging.plan))
-        except NonFiniteError:
-            if self.nonfinite == "raise":
-                raise
-            return None
-
-    def _settled(self, carrier: Carrier) -> Settled:
-        """End the step of a lane."""
-        before = carrier.link.rounds
-        try:
-            carrier.settle(Plan({"the step": str(self.step)}))
-            whole = True
-        except NonFiniteError:
-            if self.nonfinite == "raise":
-                raise
-            whole = False
-        return Settled(whole, carrier.link.rounds - before, time.perf_counter())
-
-    def _end(self) -> None:
+    def _end(self, step: Step) -> None:
         """Wait for all lanes. DDP's own end of backward comes after this and needs to: only then raise, or commit."""
-        ending: Sequence[Future[Any]] = (*self._running, *self._settling)
-        errors = [error for future in ending if (error := future.exception())]
-        if not errors and not all(lane.result().whole for lane in self._settling):
-            for staged in self._staged:
-                staged.write(None)
-        _after_backward(partial(_raise, errors[0]) if errors else self._commit)
+        error, self._now = step.wait(), None
+        _after_backward(partial(_raise, error) if error else partial(self._commit, step))
 
-    def _commit(self) -> None:
+    def _commit(self, step: Step) -> None:
         """Take over what the step left, all or nothing; but of a parameter that got no gradient, nothing was sent."""
-        done = [running.result() for running in self._running]
-        settled = [settling.result() for settling in self._settling]
-        self._running, self._settling, self._staged = [], [], []
-        outcomes = [bucket.outcome for bucket in done if bucket.outcome]
-        whole = len(outcomes) == len(done) and all(lane.whole for lane in settled)
-        if whole:
-            for outcome in outcomes:
-                for name in [name for name in outcome.choices if self._parameters[name].grad is None]:
-                    outcome.memory.forget(name)
-                self._memory.update(outcome.memory)
-            self._planner.follow(self._planning.result() if self._planning else None)
-        report = self._accounts.close(self.step, done, settled)
-        if whole:
+        ended = step.ended()
+        for outcome in ended.outcomes or ():
+            for name in [name for name in outcome.choices if self._parameters[name].grad is None]:
+                outcome.memory.forget(name)
+            self._memory.update(outcome.memory)
+        report = self._accounts.close(self.step, ended)
+        if ended.outcomes is not None:
+            self._planner.follow(ended.course)
             self._planner.spent(report.encoded_bytes, self.step, self._accounts.turn(report))
 
     def _check(self, memory: Memory) -> None:
