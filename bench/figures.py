@@ -31,7 +31,7 @@ def marked(text: str) -> Iterator[tuple[str, str]]:
 
 def figure(marker: str) -> str:
     """Return what results/ says to a marker. Raises ValueError naming a marker that leads nowhere."""
-    parts = re.fullmatch(r"([^:]+):([^ ]+) (.+)", marker)
+    parts = re.fullmatch(r"([^:]+):(.+) (\S+)", marker)
     if parts is None:
         raise ValueError(f"{marker!r} is no marker, expected file.json:path format")
     file, path, form = parts.groups()
