@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from cases import METHODS
 from replicas import Odd, Replica, digest
 from torch import Tensor
+from trainings import METHODS
 
 from thinwire.collective import TorchLink
 

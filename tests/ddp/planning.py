@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from cases import Training, data, raised, scaled_step, spoilt
+from scalers import scaled_step
 from torch import Tensor, nn
+from trainings import Training, data, raised, spoilt
 
 from thinwire import Codec, LowRank, Raw, Signals, Spec, Step, TopK, Uniform
 from thinwire.codec import State

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from cases import METHODS, Training
+from trainings import METHODS, Training
 
 from thinwire.collective import LinkSpeed, TorchLink, probed
 from thinwire.ddp import StepReport, Worth

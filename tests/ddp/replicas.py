@@ -10,9 +10,9 @@ from zlib import crc32
 
 import torch
 import torch.distributed as dist
-from cases import Mixed, Sums
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from trainings import Mixed, Sums
 
 from thinwire.ddp import GradientCompression, compress_gradients
 from thinwire.feedback import ErrorFeedback

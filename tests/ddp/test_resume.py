@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import cases
 import pytest
+import resumes
 import torch
 from ranks import Ranks
 
@@ -14,16 +14,16 @@ from thinwire.ddp.state import Memory, loaded, saved
     ("name", "world"), [("mixed", 2), *((name, 3) for name in ("topk", "powersgd", "dgc", "qsgd", "mixed"))]
 )
 def test_a_resumed_run_is_the_run(ranks: Ranks, name: str, world: int) -> None:
-    found = ranks.run(cases.save, name, 6, world=world)
+    found = ranks.run(resumes.save, name, 6, world=world)
     states = [state for _, state, _ in found]
-    resumed = ranks.run(cases.resume, name, 6, found[0][0], states, world=world)
+    resumed = ranks.run(resumes.resume, name, 6, found[0][0], states, world=world)
     assert resumed == [digest for *_, digest in found]
 
 
 def test_fewer_ranks_go_on_from_more(ranks: Ranks) -> None:
-    found = ranks.run(cases.save, "topk", 3)
+    found = ranks.run(resumes.save, "topk", 3)
     states = [state for _, state, _ in found]
-    resumed = ranks.run(cases.resume, "topk", 6, found[0][0], states, world=2)
+    resumed = ranks.run(resumes.resume, "topk", 6, found[0][0], states, world=2)
     assert resumed[0] == resumed[1]
 
 

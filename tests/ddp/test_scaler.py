@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import cases
+import scalers
 from ranks import Ranks
 
 
 def test_a_loss_scale_changes_no_bit(ranks: Ranks) -> None:
     """The scale doubles on its way; residuals are in the gradient's own unit."""
-    assert ranks.run(cases.scaled, 256.0) == ranks.run(cases.scaled, None)
+    assert ranks.run(scalers.scaled, 256.0) == ranks.run(scalers.scaled, None)
 
 
 def test_an_overflow_skips_the_step_and_keeps_the_residuals(ranks: Ranks) -> None:
-    found = ranks.run(cases.overflow_on_rank_0)
+    found = ranks.run(scalers.overflow_on_rank_0)
     assert {each[:3] for each in found} == {(True, True, 512.0)}
     assert len({each[3] for each in found}) == 1
