@@ -57,7 +57,10 @@ class TorchLink:
         number = torch.tensor(store.add("thinwire/links", 1), device=_device(group))
         dist.broadcast(number, dist.get_global_rank(group, 0), group)
         own = dist.PrefixStore(f"thinwire/links/{int(number)}", store)  # type: ignore[attr-defined]
-        return cls(dist.ProcessGroupGloo(own, dist.get_rank(group), dist.get_world_size(group), _timeout(group)))
+        link = cls(dist.ProcessGroupGloo(own, dist.get_rank(group), dist.get_world_size(group), _timeout(group)))
+        # A rank that were done with its link at once would close what others still connect.
+        link.peers.write(dict.fromkeys(link.peers.ranks, torch.zeros(1, dtype=torch.uint8)))
+        return link
 
     def tell(self, head: Tensor, kind: str, outgoing: Sequence[Tensor]) -> tuple[list[Tensor], Begun]:
         """Tell all ranks ``head`` (1-D uint8, as long on all, at most 64 bytes and 8 a rank); return those of all.
