@@ -41,6 +41,11 @@ def figure(marker: str) -> str:
             value = _item(value, key)
     except (OSError, LookupError, StopIteration) as error:
         raise ValueError(f"{marker!r} leads nowhere: {error!r}") from None
+    return shown(value, form)
+
+
+def shown(value: float, form: str) -> str:
+    """Return a figure as a marker's format has it."""
     return format(value * (100 if form.endswith("%") else 1), form.rstrip("%"))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from figures import shown
+
 Row = Mapping[str, Any]
 TITLES = {"exposed_s": "Seconds that training waits in a step", "step_s": "Seconds of a whole step"}
 OTHERS = {
@@ -52,6 +54,5 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _marker(row: Row, field: str, form: str, file: str) -> str:
-    share = form.endswith("%")
-    value = format(row[field] * (100 if share else 1), form.rstrip("%"))
-    return f"<!--={file}:rows/id={row['id']}/{field} {form}-->{value}{' %' if share else ''}"
+    unit = " %" if form.endswith("%") else ""
+    return f"<!--={file}:rows/id={row['id']}/{field} {form}-->{shown(row[field], form)}{unit}"
