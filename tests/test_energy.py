@@ -13,7 +13,7 @@ from torch import Tensor
 import thinwire as tw
 from thinwire.codec import Codec, Encoded, Spec, encode_with_history, generator
 from thinwire.kernels import dispatch, fresh
-from thinwire.kernels.distortion import all_finite, energy, is_zero, largest
+from thinwire.kernels.distortion import all_finite, energies, energy, is_zero, largest
 from thinwire.testing import degenerate, suited
 from thinwire.testing.strategies import FLOATS, finite, kind
 
@@ -32,6 +32,15 @@ def test_the_energy_is_right_to_a_ten_thousandth(name: str, dtype: torch.dtype) 
     assert energy(x) == pytest.approx(truth(x), rel=1e-4, abs=0)
     strided = x.view(-1, 5)[:, ::2].T
     assert energy(strided) == pytest.approx(truth(strided), rel=1e-4, abs=0)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("lengths", [(), (0,), (7, 0, 1, 300), (40_000, 1, 0, 33_000)])
+def test_the_energies_of_segments_are_those_of_each(lengths: tuple[int, ...], dtype: torch.dtype) -> None:
+    names = ("normal", "outlier", "denormal", "sparse")
+    parts = [kind(name, (n,), dtype, 5) for name, n in zip(names, lengths, strict=False)]
+    found = energies(torch.cat([*parts, torch.zeros(0, dtype=dtype)]), lengths)
+    assert found == pytest.approx([truth(part) for part in parts], rel=1e-4, abs=0)
 
 
 def test_the_energy_of_a_long_constant_does_not_drift() -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 import thinwire as tw
-from thinwire.codec import State, generator
+from thinwire.codec import Spec, State, generator
+from thinwire.feedback.residual import plus, plus_each
 from thinwire.testing import INSTANCES, Row, same_bits, suited
 
 UPDATES = [row for row in INSTANCES if row.domain == "update"]
@@ -143,3 +144,19 @@ def test_narrow_gradients_are_accumulated_wide(dtype: torch.dtype) -> None:
         velocity = 0.9 * velocity + g.double()
     assert state["velocity/x"].dtype == torch.float32
     assert torch.allclose(state["velocity/x"].double(), velocity, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_many_sums_are_those_of_each(dtype: torch.dtype, factor: float) -> None:
+    xs = [suited("update", shape, dtype, seed) for seed, shape in enumerate([(), (0, 3), (7,), (40, 30), (5, 4, 3)])]
+    xs[3] = xs[3].T
+    working = Spec.of(xs[0]).working
+    kept = [None if seed == 1 else suited("update", tuple(x.shape), working, 9 + seed) for seed, x in enumerate(xs)]
+    outs = [torch.full(tuple(x.shape), 7.0, dtype=working) for x in xs]
+    before = [x.clone() for x in xs]
+    plus_each(xs, kept, factor, outs)
+    assert all(same_bits(out, plus(x, old, factor)) for out, x, old in zip(outs, xs, kept, strict=True))
+    assert all(map(same_bits, xs, before))
+    plus_each(xs, [None] * len(xs), factor, outs)
+    assert all(same_bits(out, x.to(working)) for out, x in zip(outs, xs, strict=True))

@@ -49,6 +49,31 @@ def test_large_tensors_of_every_kind_and_dtype(name: str, dtype: torch.dtype) ->
         assert torch.equal(cpu.largest(x, k), sorted_out(x, k)), k
 
 
+@BOTH
+@given(kinds=st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 5000)), max_size=6), data=st.data())
+def test_segments_are_selected_from_one_by_one(
+    kernels: object, kinds: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    dtype = data.draw(st.sampled_from(FLOATS))
+    parts = [kind(name, (n,), dtype, seed) for seed, (name, n) in enumerate(kinds)]
+    x, lengths = torch.cat([*parts, torch.zeros(0, dtype=dtype)]), [len(part) for part in parts]
+    counts = [data.draw(st.sampled_from([0, 1, n // 100, n // 2, n]) if n else st.just(0)) for n in lengths]
+    before, found = x.clone(), kernels.largest_of_each(x, lengths, counts)  # type: ignore[attr-defined]
+    assert len(found) == len(parts)
+    assert all(torch.equal(*pair) for pair in zip(found, map(sorted_out, parts, counts), strict=True))
+    assert same_bits(x, before)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_large_segments_of_every_kind(dtype: torch.dtype) -> None:
+    parts = [kind(name, (20_011,), dtype, 3) for name in KINDS]
+    parts[0][[5, 900]] = torch.tensor([math.nan, -math.inf], dtype=dtype)
+    for k in (1, 200, 2000, 19_000):
+        counts = [k] * len(parts)
+        found = select.largest_of_each(torch.cat(parts), [20_011] * len(parts), counts)
+        assert all(torch.equal(*pair) for pair in zip(found, map(sorted_out, parts, counts), strict=True))
+
+
 def test_nan_and_infinity_are_the_largest_and_tie() -> None:
     x = large("normal")
     x[[5, 900, 40_000]] = torch.tensor([math.nan, -math.inf, math.inf])

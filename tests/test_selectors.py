@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import thinwire as tw
-from thinwire.codec import encode_with_history
+from thinwire.codec import State, encode_with_history
 from thinwire.codecs.sparse.pairs import Sparsifier
 from thinwire.kernels.select.sample import spread
 
@@ -340,3 +340,22 @@ def test_a_sample_is_large_enough_and_inside(n: int, count: int) -> None:
 def test_fields_out_of_range_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         tw.parse(text)
+
+
+ALL = [*(make(0.05) for make, _, _ in RULES.values()), tw.ReusedThreshold(0.05), tw.ChunkTopK(4, 64), tw.Threshold(0.5)]
+
+
+@pytest.mark.parametrize("rule", ALL, ids=str)
+@pytest.mark.parametrize("lengths", [(), (1,), (300, 1, 0, 5000), (6000, 20_000)])
+def test_of_consecutive_segments_each_is_selected_from_alone(rule: Sparsifier, lengths: tuple[int, ...]) -> None:
+    parts = [draw("student", n, seed).float() for seed, n in enumerate(lengths)]
+    histories: list[State] = [{} for _ in parts]
+    for step in range(2):
+        seeds = [17 * step + at for at in range(len(parts))]
+        found = rule.select_each(torch.cat([*parts, torch.zeros(0)]), lengths, seeds, histories)
+        alone = [rule.select(*one) for one in zip(parts, seeds, histories, strict=True)]
+        for (places, history), (own, remembered) in zip(found, alone, strict=True):
+            assert torch.equal(places, own)
+            assert history.keys() == remembered.keys()
+            assert all(torch.equal(history[key], remembered[key]) for key in history)
+        histories = [history for _, history in found]

@@ -200,8 +200,7 @@ def waiting() -> tuple[Any, Gather]:
     members = {name: Member(Spec((12,), torch.float32), 0, {}) for name in ("a", "b")}
     group = Group(TopK(0.2), members, Place(0, 2))
     group.flat.copy_(suited("update", (24,)))
-    for name in members:
-        group.select(name)
+    group.select(list(members), [None, None])
     exchange: Any = group.exchange()
     return exchange, next(exchange)
 

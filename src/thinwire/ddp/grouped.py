@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from thinwire.codec import Codec, State
 from thinwire.ddp.bucket import Bucket
@@ -14,9 +13,12 @@ from thinwire.errors import NonFiniteError
 from thinwire.exchange import Average, Exchange
 from thinwire.exchange.grouped import Group, Member, groups
 from thinwire.feedback import ErrorFeedback
-from thinwire.feedback.residual import plus
+from thinwire.feedback.residual import plus_each
 from thinwire.kernels import dispatch
-from thinwire.kernels.distortion import all_finite, energy, is_zero
+from thinwire.kernels.distortion import all_finite, energies, is_zero
+
+_RUN = 1 << 16
+"""Elements: 256 KiB in float32."""
 
 
 def grouped(bucket: Bucket) -> dict[str, list[str]]:
@@ -38,13 +40,12 @@ class Grouped:
 
     def exchange(self) -> Exchange:
         """Average them as one. Raises NonFiniteError naming who holds what cannot be sent."""
-        for name in self.names:
-            # One tensor after the other: what was just written is still in the cache when it is selected from.
-            target = self._group.tensors[name]
-            squares = self._fill(name, target)
-            if not math.isfinite(squares) and not all_finite(target):
-                raise NonFiniteError(f"{name}: the gradient holds NaN or infinity")
-            self._group.select(name, squares)
+        for names in self._runs():
+            squares = self._fill(names)
+            for name, energy_ in zip(names, squares, strict=True):
+                if not math.isfinite(energy_) and not all_finite(self._group.tensors[name]):
+                    raise NonFiniteError(f"{name}: the gradient holds NaN or infinity")
+            self._group.select(names, squares)
         return self._group.exchange()
 
     def apart(self, average: Average) -> dict[str, Average]:
@@ -57,11 +58,24 @@ class Grouped:
             return {}
         return {name: {} if is_zero(x) else {"residual": x} for name, x in self._group.left_(average).items()}
 
-    def _fill(self, name: str, out: Tensor) -> float:
-        """Put the sum of a gradient and its residual into ``out``; return its energy."""
-        x, feedback = self._bucket.unscaled(name).detach(), self._bucket.made.feedback
-        kept = self._bucket.kept(name).get("residual") if feedback.keeps else None
+    def _runs(self) -> Iterator[list[str]]:
+        """Yield consecutive names: as many as together stay in the cache from the sum to the selection."""
+        run, elements = list[str](), 0
+        for name in self.names:
+            count = self._bucket.specs[name].numel
+            if run and elements + count > _RUN:
+                yield run
+                run, elements = [], 0
+            run, elements = [*run, name], elements + count
+        yield run
+
+    def _fill(self, names: Sequence[str]) -> list[float]:
+        """Put the sums of gradients and their residuals into the group's tensors; return their energies."""
+        feedback, bucket = self._bucket.made.feedback, self._bucket
+        outs, xs = [self._group.tensors[name] for name in names], [bucket.unscaled(name).detach() for name in names]
+        kept = [bucket.kept(name).get("residual") if feedback.keeps else None for name in names]
         decay = feedback.decay if isinstance(feedback, ErrorFeedback) else 1.0
-        if kept is None or decay != 1.0 or not dispatch.can_add(x, kept, out):
-            return energy(plus(x, kept, decay, out))
-        return dispatch.add(x, kept, out)
+        if len(names) == 1 and decay == 1.0 and kept[0] is not None and dispatch.can_add(xs[0], kept[0], outs[0]):
+            return [dispatch.add(xs[0], kept[0], outs[0])]
+        plus_each(xs, kept, decay, outs)
+        return energies(self._group.between(names), [out.numel() for out in outs])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -71,24 +71,40 @@ class Group:
         assert isinstance(codec, Sparsifier)
         self._codec, self._members, self._place = codec, members, place
         self._sizes = [member.spec.numel for member in members.values()]
+        self._starts = dict(zip(members, accumulate(self._sizes, initial=0), strict=False))
         self.flat = fresh.empty((sum(self._sizes),), next(iter(members.values())).spec.dtype)
         self.tensors = self._views(self.flat)
         self._chosen: dict[str, Tensor] = {}
         self._values: dict[str, Tensor] = {}
         self._histories: dict[str, State] = {}
 
-    def select(self, name: str, squares: float | None = None) -> None:
-        """Select from a tensor as its codec does; ``squares`` is its ``kernels.distortion.energy``, where known.
+    def select(self, names: Sequence[str], squares: Sequence[float | None]) -> None:
+        """Select from consecutive tensors as their codec does; ``squares``: the energy of each, where it is known.
 
         Of one that has to go without loss, all that is not zero. Raises NonFiniteError.
         """
-        member, flat = self._members[name], self.tensors[name].view(-1)
-        if must_be_lossless(self._codec, flat, squares):
-            self._chosen[name], self._histories[name] = flat.nonzero().view(-1), {}
-        else:
-            seed = rank_seed(member.seed, self._place)
-            self._chosen[name], self._histories[name] = self._codec.select(flat, seed, member.history)
-        self._values[name] = flat[self._chosen[name]]  # while the tensor is in the cache
+        flats = [self.tensors[name].view(-1) for name in names]
+        whole = [must_be_lossless(self._codec, *one) for one in zip(flats, squares, strict=True)]
+        for name, flat, found in zip(names, flats, self._found(names, flats, whole), strict=True):
+            self._chosen[name], self._histories[name] = found
+            self._values[name] = flat[found[0]]  # while the tensor is in the cache
+
+    def _found(
+        self, names: Sequence[str], flats: Sequence[Tensor], whole: Sequence[bool]
+    ) -> Iterable[tuple[Tensor, State]]:
+        """Return where what is sent of each is, and what to remember: all in one call unless one goes ``whole``."""
+        members = [self._members[name] for name in names]
+        seeds = [rank_seed(member.seed, self._place) for member in members]
+        histories = [member.history for member in members]
+        if not any(whole):
+            return self._codec.select_each(self.between(names), list(map(len, flats)), seeds, histories)
+        each = zip(flats, seeds, histories, whole, strict=True)
+        return [(x.nonzero().view(-1), {}) if all_ else self._codec.select(x, s, h) for x, s, h, all_ in each]
+
+    def between(self, names: Sequence[str]) -> Tensor:
+        """Return consecutive tensors as one, flat: a view."""
+        first = self._starts[names[0]]
+        return self.flat[first : first + sum(self._members[name].spec.numel for name in names)]
 
     def exchange(self) -> Exchange:
         """Average ``flat``. Raises WireError where a rank sent what cannot be decoded."""
@@ -102,7 +118,7 @@ class Group:
         chosen = [self._chosen[name] for name in self._members]
         values = joint_values(self._codec.values, tuple(map(len, chosen)))
         assert values is not None
-        places = torch.cat([part + start for part, start in zip(chosen, self._starts, strict=True)])
+        places = torch.cat([part + start for part, start in zip(chosen, self._starts.values(), strict=True)])
         elements = torch.cat([self._values[name] for name in self._members])
         encoded, _ = encode_parts(Chosen(places, elements, values, self._codec.indices), self.flat, 0, {})
         return encoded if encoded.payload_bytes <= encoded.spec.nbytes + _ROOM else encode(Raw(), self.flat)
@@ -136,15 +152,11 @@ class Group:
     def _cut(self, pair: Pair) -> list[Pair]:
         """Return what of a pair is each tensor's, by indices of its own."""
         indices, values = pair
-        bounds = torch.searchsorted(indices, torch.tensor(self._starts[1:], dtype=torch.int64)).tolist()
+        bounds = torch.searchsorted(indices, torch.tensor([*self._starts.values()][1:], dtype=torch.int64)).tolist()
         counts = [end - start for start, end in zip([0, *bounds], [*bounds, len(indices)], strict=True)]
-        own = zip(torch.split(indices, counts), self._starts, strict=True)
+        own = zip(torch.split(indices, counts), self._starts.values(), strict=True)
         return list(zip([part - start for part, start in own], torch.split(values, counts), strict=True))
 
     def _views(self, flat: Tensor) -> dict[str, Tensor]:
         parts = zip(self._members.items(), torch.split(flat, self._sizes), strict=True)
         return {name: part.view(member.spec.shape) for (name, member), part in parts}
-
-    @property
-    def _starts(self) -> list[int]:
-        return [0, *accumulate(self._sizes)][:-1]

@@ -58,3 +58,12 @@ def plus(x: Tensor, kept: Tensor | None, factor: float = 1.0, out: Tensor | None
     """Return ``x + factor * kept`` in x's working dtype, written once: as ``out``, or as a new contiguous tensor."""
     out = fresh.empty(tuple(x.shape), Spec.of(x).working, x.device) if out is None else out
     return out.copy_(x.detach()) if kept is None else torch.add(x.detach(), kept, alpha=factor, out=out)
+
+
+def plus_each(xs: list[Tensor], kept: list[Tensor | None], factor: float, outs: list[Tensor]) -> None:
+    """Write ``plus`` of each to ``outs``, in as few operations as can be: for many that are small."""
+    torch._foreach_copy_(outs, xs)
+    both = [(out, old) for out, old in zip(outs, kept, strict=True) if old is not None]
+    if both:
+        sums, residuals = zip(*both, strict=True)
+        torch._foreach_add_(sums, residuals, alpha=factor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numba
 import numpy as np
 import torch
@@ -38,6 +40,13 @@ def squared_error(x: Tensor, step: float, threshold: float) -> float:
 def energy(x: Tensor) -> float:
     """Return the sum of squares of a 1-D float32 tensor: in float64 none of them over- or underflows."""
     return float(_energy(x.contiguous().numpy()))
+
+
+def energies(x: Tensor, lengths: Sequence[int]) -> list[float]:
+    """Return the ``energy`` of each of consecutive segments."""
+    out = np.empty(len(lengths), np.float64)
+    _energies(x.numpy(), np.array(lengths, np.int64), out)
+    return out.tolist()
 
 
 def add(x: Tensor, y: Tensor, out: Tensor) -> float:
@@ -157,6 +166,15 @@ def _energy(x):  # type: ignore[no-untyped-def]
     for i in range(x.size):
         total += np.float64(x[i]) * np.float64(x[i])
     return total
+
+
+@_jit
+def _energies(x, lengths, out):  # type: ignore[no-untyped-def]
+    start = 0
+    for segment in range(lengths.size):
+        end = start + lengths[segment]
+        out[segment] = _energy(x[start:end])
+        start = end
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False, fastmath={"reassoc"})

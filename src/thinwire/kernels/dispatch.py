@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ __all__ = [
     "add",
     "all_within",
     "can_add",
+    "energies",
     "energy",
     "pack",
     "packed_bytes",
@@ -35,6 +38,13 @@ def energy(x: Tensor) -> float:
     from thinwire.kernels import cpu
 
     return cpu.energy(x)
+
+
+def energies(x: Tensor, lengths: Sequence[int]) -> list[float]:
+    """Return the ``energy`` of each of consecutive segments of such a tensor."""
+    from thinwire.kernels import cpu
+
+    return cpu.energies(x, lengths)
 
 
 def can_add(x: Tensor, y: Tensor, out: Tensor) -> bool:

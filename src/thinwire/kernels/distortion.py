@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -37,6 +37,13 @@ def energy(x: Tensor) -> float:
     sums = [float(_squares(flat))] if len(chunks) == 1 else torch.stack([_squares(chunk) for chunk in chunks]).tolist()
     pairs = zip(sums, chunks, strict=True)
     return sum(e if _LEAST < e < _MOST else float(_squares(chunk.double())) for e, chunk in pairs)
+
+
+def energies(x: Tensor, lengths: Sequence[int]) -> list[float]:
+    """Return the ``energy`` of each of consecutive segments of a 1-D tensor, ``lengths`` elements long."""
+    if x.dtype == torch.float32 and dispatch.worth_compiling(x):
+        return dispatch.energies(x, lengths)
+    return [energy(segment) for segment in torch.split(x, list(lengths))]
 
 
 def _squares(chunk: Tensor) -> Tensor:

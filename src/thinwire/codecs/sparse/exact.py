@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -30,6 +31,13 @@ class TopK(Sparsifier, id="topk", tag=20):
     def select(self, flat: Tensor, seed: int, history: State) -> tuple[Tensor, State]:
         """Select without sorting; see ``kernels.select``."""
         return select.largest(flat, kept_count(self.density, flat.numel())), {}
+
+    def select_each(
+        self, flat: Tensor, lengths: Sequence[int], seeds: Sequence[int], histories: Sequence[State]
+    ) -> list[tuple[Tensor, State]]:
+        """Select from all in one call."""
+        counts = [kept_count(self.density, length) for length in lengths]
+        return [(places, {}) for places in select.largest_of_each(flat, lengths, counts)]
 
     def accumulate(self, residual: Tensor, flat: Tensor, seed: int, history: State) -> tuple[Tensor, State]:
         """Add and select in one sweep."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +34,13 @@ class Sparsifier(Codec):
         ``flat`` has x's dtype and is contiguous; ``history`` is what was remembered of the same tensor a step ago
         (empty at first), and may be wrong: it may make the selection faster, never invalid.
         """
+
+    def select_each(
+        self, flat: Tensor, lengths: Sequence[int], seeds: Sequence[int], histories: Sequence[State]
+    ) -> list[tuple[Tensor, State]]:
+        """Return what ``select`` does of each of consecutive segments of ``flat``, by indices of its own."""
+        parts = zip(torch.split(flat, list(lengths)), seeds, histories, strict=True)
+        return [self.select(part, seed, history) for part, seed, history in parts]
 
     def accumulate(self, residual: Tensor, flat: Tensor, seed: int, history: State) -> tuple[Tensor, State]:
         """Add ``flat`` to ``residual`` in place (it is the caller's to change) and select from the sum.

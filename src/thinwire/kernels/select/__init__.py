@@ -6,13 +6,14 @@ large ones on a CPU go to compiled loops, all others to the torch reference. NaN
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from thinwire.kernels.select import reference
 
-__all__ = ["accumulate_largest", "at_least", "count_at_least", "kernels_for", "largest", "take_out"]
+__all__ = ["accumulate_largest", "at_least", "count_at_least", "kernels_for", "largest", "largest_of_each", "take_out"]
 
 _WORTH_COMPILING = 1 << 12
 
@@ -32,6 +33,11 @@ def largest(x: Tensor, k: int) -> Tensor:
     0 <= k <= n.
     """
     return kernels_for(x).largest(x, k)  # type: ignore[no-any-return]
+
+
+def largest_of_each(x: Tensor, lengths: Sequence[int], counts: Sequence[int]) -> list[Tensor]:
+    """Return ``largest(segment, k)`` of consecutive segments of x; ``lengths`` and ``counts``: the n and k of each."""
+    return kernels_for(x).largest_of_each(x, lengths, counts)  # type: ignore[no-any-return]
 
 
 def accumulate_largest(residual: Tensor, x: Tensor, k: int) -> Tensor:

@@ -10,12 +10,14 @@ whole tensor decide. Floats are compared by their bit patterns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thinwire.kernels.select import loops
+from thinwire.kernels.select import loops, segments
 from thinwire.kernels.select.guess import Guess, guess_of
 from thinwire.kernels.select.patterns import Bits, bits_of, bound_of, infinity_of, mask_of
 
@@ -23,6 +25,16 @@ from thinwire.kernels.select.patterns import Bits, bits_of, bound_of, infinity_o
 def largest(x: Tensor, k: int) -> Tensor:
     """Equal ``reference.largest``."""
     return _largest(x, None, k)
+
+
+def largest_of_each(x: Tensor, lengths: Sequence[int], counts: Sequence[int]) -> list[Tensor]:
+    """Equal ``reference.largest_of_each``: many small segments in one call."""
+    if len(lengths) == 1:
+        return [largest(x, counts[0])]
+    bits, places = bits_of(x), np.empty(sum(counts), np.int64)
+    sizes, wanted = np.array(lengths, np.int64), np.array(counts, np.int64)
+    segments.largest_of_each(bits, mask_of(bits), infinity_of(x.dtype), sizes, wanted, places)
+    return list(torch.split(torch.from_numpy(places), list(counts)))
 
 
 def accumulate_largest(residual: Tensor, x: Tensor, k: int) -> Tensor:

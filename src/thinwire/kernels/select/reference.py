@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,11 @@ def largest(x: Tensor, k: int) -> Tensor:
     ties = (magnitude == kth).nonzero().view(-1)
     chosen[ties[: k - int(chosen.sum())]] = True
     return chosen.nonzero().view(-1)
+
+
+def largest_of_each(x: Tensor, lengths: Sequence[int], counts: Sequence[int]) -> list[Tensor]:
+    """Return ``largest`` of each segment, by indices of its own."""
+    return [largest(part, k) for part, k in zip(torch.split(x, list(lengths)), counts, strict=True)]
 
 
 def accumulate_largest(residual: Tensor, x: Tensor, k: int) -> Tensor:
