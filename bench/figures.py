@@ -4,13 +4,14 @@
     python bench/figures.py --check   # only say which are out of date; exit 1 if any
 
 A marker is an HTML comment, `=file.json:path/in/it format`, in front of the figure. Lists are entered by a number or by
-a field, such as `id=auto`; a format that ends in % shows a share as a percentage.
+a field, such as `id=auto`; a format that ends in % shows a share as a percentage. ` over ` between two paths divides.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -36,12 +37,10 @@ def figure(marker: str) -> str:
         raise ValueError(f"{marker!r} is no marker, expected file.json:path format")
     file, path, form = parts.groups()
     try:
-        value: Any = _read(ROOT / "results" / file)
-        for key in path.split("/"):
-            value = _item(value, key)
+        value, *divisors = (_at(_read(ROOT / "results" / file), each) for each in path.split(" over "))
     except (OSError, LookupError, StopIteration) as error:
         raise ValueError(f"{marker!r} leads nowhere: {error!r}") from None
-    return shown(value, form)
+    return shown(value / math.prod(divisors) if divisors else value, form)
 
 
 def shown(value: float, form: str) -> str:
@@ -52,6 +51,12 @@ def shown(value: float, form: str) -> str:
 @cache
 def _read(file: Path) -> Any:
     return json.loads(file.read_text())
+
+
+def _at(value: Any, path: str) -> Any:
+    for key in path.split("/"):
+        value = _item(value, key)
+    return value
 
 
 def _item(value: Any, key: str) -> Any:

@@ -31,26 +31,26 @@ class Target:
     energy: float | None
     """The tensor's, where it is known."""
     pending: State
-    cut: tuple[Tensor, ...]
+    cut: Tensor | None
 
     @classmethod
     def of(cls, gradient: Tensor, kept: State, made: Compressor) -> Target:
         """Return what should be sent of an unscaled gradient. Raises NonFiniteError."""
-        given, cut_before = _clipped(gradient, made, incoming=True)
+        given, before = _clipped(gradient, made, incoming=True)
         whole, pending = made.feedback.target(given, kept)
         squares = energy(whole)
         if not math.isfinite(squares) and not all_finite(whole):
             raise NonFiniteError("the gradient holds NaN or infinity")
-        target, cut_after = _clipped(whole, made, incoming=False)
-        return cls(target, squares if target is whole else None, pending, cut_before + cut_after)
+        target, after = _clipped(whole, made, incoming=False)
+        return cls(target, squares if target is whole else None, pending, before if after is None else after)
 
     def left_(self, average: Average, codec: Codec, made: Compressor) -> State:
         """Return what feedback keeps, once a codec's exchange came to an average. The tensor is used up."""
         sent = average.sent if isinstance(average.sent, Encoded) else contribution(codec, average.sent)
         left = self.tensor
         sent.codec.residual_(left, sent)
-        for cut in self.cut:
-            left += cut
+        if self.cut is not None:
+            left += self.cut
         kept = made.feedback.keep(left, self.pending, sent)
         return {key: x for key, x in kept.items() if not is_zero(x)}
 
@@ -66,10 +66,10 @@ def targets_of(gradients: Mapping[str, Tensor], memory: Memory, made: Compressor
     return targets
 
 
-def _clipped(x: Tensor, made: Compressor, incoming: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _clipped(x: Tensor, made: Compressor, incoming: bool) -> tuple[Tensor, Tensor | None]:
     """Return a tensor as it is clipped before feedback (``incoming``) or after it, and what is kept of the rest."""
     clip = made.clip
-    if clip is None or clip.incoming != incoming:
-        return x, ()
+    if clip is None or clip.incoming != incoming:  # a clip is one of the two
+        return x, None
     clipped = clip.apply({"its gradient": x})["its gradient"]
-    return clipped, (x - clipped,) if clip.keep and clipped is not x else ()
+    return clipped, x - clipped if clip.keep and clipped is not x else None
