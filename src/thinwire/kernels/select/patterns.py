@@ -23,7 +23,12 @@ def bits_of(x: Tensor) -> Bits:
 
 def mask_of(bits: Bits) -> Any:
     """Return all bits but the sign, as a scalar of the same dtype."""
-    return bits.dtype.type(np.iinfo(bits.dtype).max)
+    return _mask(bits.dtype)
+
+
+@cache
+def _mask(dtype: np.dtype[Any]) -> Any:
+    return dtype.type(np.iinfo(dtype).max)
 
 
 @cache
