@@ -11,7 +11,8 @@ from thinwire.codec import Codec, State
 from thinwire.ddp.bucket import Bucket
 from thinwire.errors import NonFiniteError
 from thinwire.exchange import Average, Exchange
-from thinwire.exchange.grouped import Group, Member, groups
+from thinwire.exchange.grouped import Group, Member
+from thinwire.exchange.joint import groups
 from thinwire.feedback import ErrorFeedback
 from thinwire.feedback.residual import plus_each
 from thinwire.kernels import dispatch

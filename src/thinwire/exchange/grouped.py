@@ -11,19 +11,17 @@ from torch import Tensor
 
 from thinwire.codec import Codec, Encoded, Spec, State, encode, encode_parts
 from thinwire.codec.encoding import must_be_lossless
-from thinwire.codecs.integers import Indices
-from thinwire.codecs.quantize import Uniform
 from thinwire.codecs.raw import Raw
-from thinwire.codecs.segments import Segments
 from thinwire.codecs.sparse.pairs import Chosen, Sparse, Sparsifier, kept_count
 from thinwire.exchange.gathers import exchanged, rank_seed
+from thinwire.exchange.joint import joint_values
 from thinwire.exchange.requests import Average, Exchange, Place
 from thinwire.exchange.scattered import Pair, Scattered
 from thinwire.exchange.selected import Selected
 from thinwire.kernels import fresh
 from thinwire.kernels.gaps import ascending
 
-_ENDS, _PAIRS = Indices(coder="rice"), Sparse()
+_PAIRS = Sparse()
 _ROOM = 512
 """Bytes that a group may take beyond its dense tensors'. In another bucket a tensor of a few elements may be alone, and
 has to come to the same there; every rank has room for more."""
@@ -36,29 +34,6 @@ class Member:
     spec: Spec
     seed: int
     history: State
-
-
-def groups(codec: Codec, spec: Spec) -> bool:
-    """Return whether a tensor may join others of its codec and dtype, and comes to the same in whatever company.
-
-    So do sparse ones whose values go without loss or by evenly spaced levels, of which each tensor has its own.
-    """
-    if not isinstance(codec, Sparsifier) or spec.dtype != spec.working:
-        return False
-    return codec.indices.lossless and joint_values(codec.values, ()) is not None
-
-
-def joint_values(values: Codec, lengths: tuple[int, ...]) -> Codec | None:
-    """Return the codec that makes of consecutive segments what ``values`` makes of each alone; None: there is none.
-
-    ``lengths``: elements of each segment; one of 0 is none.
-    """
-    if values.lossless:
-        return values
-    alone = isinstance(values, Uniform) and values.block == "tensor" and values.rounding == "nearest"
-    if not isinstance(values, Uniform) or not alone or values.bits is None or values.step is not None:
-        return None
-    return Segments(values.bits, values.symmetric, tuple(filter(None, lengths)), values.codes, _ENDS)
 
 
 class Group:
