@@ -14,7 +14,7 @@ from torch import Tensor
 from thinwire.codec import Codec, Spec, State, generator
 from thinwire.errors import WireError
 from thinwire.kernels import dispatch, fresh, small, uniform
-from thinwire.kernels.distortion import nmse
+from thinwire.kernels.distortion import all_finite, nmse
 from thinwire.kernels.narrow import saturate
 from thinwire.registry import child, parse
 
@@ -111,7 +111,7 @@ class Uniform(Codec, id="uniform", tag=4):
         """Return ``code * step + min``: one multiply and one add, the same on every machine."""
         assert self.bits is not None
         scales = parts["scales"]
-        if not bool(torch.isfinite(scales).all()) or bool((scales[:, 0] < 0).any()):
+        if not all_finite(scales) or bool((scales[:, 0] < 0).any()):
             raise WireError("uniform: a scale is negative, NaN or infinite")
         unpack = small.unpack if self.bits <= 8 else dispatch.unpack
         codes, (least, most) = unpack(parts["codes"], self.bits, spec.numel), self._levels
@@ -144,9 +144,9 @@ class Uniform(Codec, id="uniform", tag=4):
             return rows.new_zeros(rows.shape[0], 1 if self.symmetric else 2)
         if self.step is not None:
             return rows.new_full((rows.shape[0], 1), self.step)
+        low, high = uniform.extremes(rows)
         if self.symmetric:
-            return rows.abs().amax(1, keepdim=True).div(2 ** (self.bits - 1) - 1)
-        low, high = rows.aminmax(dim=1, keepdim=True)
+            return torch.maximum(low.abs(), high.abs()).div(2 ** (self.bits - 1) - 1)
         return torch.cat([(high - low) / (2**self.bits - 1), low], 1)
 
     def _round(self, position: Tensor, seed: int) -> Tensor:
