@@ -42,10 +42,12 @@ def test_affine_codes_and_values_are_the_same_bits(width: int, count: int, most:
 
 
 def check(rows: torch.Tensor, low: torch.Tensor | None, step: torch.Tensor, least: int, most: int) -> None:
-    codes = uniform.plain_nearest(rows, low, step, least, most)
-    assert torch.equal(uniform_cpu.nearest(rows, low, step, least, most), codes)
-    given = codes[:-1] if rows.shape[1] > 1 else codes  # the last group may be short
-    plain, compiled = torch.empty(len(given)), torch.empty(len(given))
-    uniform.plain_values(given, low, step, least, rows.shape[1], plain)
-    uniform_cpu.values(given, low, step, least, rows.shape[1], compiled)
+    width = rows.shape[1]
+    flat = rows.reshape(-1)[: -1 if width > 1 else None]  # the last group may be short
+    codes = uniform.plain_nearest(flat, low, step, width, least, most)
+    assert torch.equal(codes, uniform.plain_nearest(rows.reshape(-1), low, step, width, least, most)[: len(flat)])
+    assert torch.equal(uniform_cpu.nearest(flat, low, step, width, least, most), codes)
+    plain, compiled = torch.empty(len(codes)), torch.empty(len(codes))
+    uniform.plain_values(codes, low, step, least, width, plain)
+    uniform_cpu.values(codes, low, step, least, width, compiled)
     assert torch.equal(plain.view(torch.int32), compiled.view(torch.int32))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from thinwire.codec import Codec, Spec, State, generator
 from thinwire.errors import WireError
-from thinwire.kernels import dispatch, fresh, small, uniform
+from thinwire.kernels import blocks, dispatch, fresh, small, uniform
 from thinwire.kernels.distortion import all_finite, nmse
 from thinwire.kernels.narrow import saturate
 from thinwire.registry import child, parse
@@ -77,20 +77,22 @@ class Uniform(Codec, id="uniform", tag=4):
     def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
         """Return ``{"codes": uint8 packed, "scales": (groups, 1 or 2)}``: the step and, if affine, the minimum."""
         assert self.bits is not None
-        rows = self._rows(x)
-        scales = self._scales(rows)
-        codes = self._codes(rows, scales, seed)[: x.numel()]
+        spec = Spec.of(x)
+        flat, (groups, width) = x.to(spec.working).reshape(-1), self._grid(spec)
+        scales = self._scales(flat, groups, width)
+        codes = self._codes(flat, scales, width, seed)
         packed = small.pack(codes, self.bits) if codes.dtype == torch.uint8 else dispatch.pack(codes, self.bits)
         return {"codes": packed, "scales": scales}, {}
 
-    def _codes(self, rows: Tensor, scales: Tensor, seed: int) -> Tensor:
+    def _codes(self, flat: Tensor, scales: Tensor, width: int, seed: int) -> Tensor:
         """Return the 1-D codes from 0, uint8 where they fit."""
-        assert self.bits is not None
         low, step, (least, most) = None if self.symmetric else scales[:, 1:], scales[:, :1], self._levels
         if self.rounding == "nearest":
-            return uniform.nearest(rows, low, step, least, most)
+            return uniform.nearest(flat, low, step, width, least, most)
+        rows = uniform.padded(flat, width)
         position = torch.where(step > 0, (rows if low is None else rows - low) / step, rows.new_zeros(()))
-        return self._round(position, seed).clamp_(least, most).sub_(least).to(torch.int32).view(-1)
+        codes = self._round(position, seed).clamp_(least, most).sub_(least)
+        return codes.to(torch.int32).view(-1)[: len(flat)]
 
     @property
     def _levels(self) -> tuple[int, int]:
@@ -124,26 +126,21 @@ class Uniform(Codec, id="uniform", tag=4):
     def _grid(self, spec: Spec) -> tuple[int, int]:
         """Return how many groups share a scale, and how many elements each has."""
         if self.block == "tensor" or not spec.shape or spec.numel == 0:
-            return (1, spec.numel) if spec.numel else (0, 0)
+            return (1, spec.numel) if spec.numel else (0, 1)
         if self.block == "channel":
             return spec.shape[0], spec.numel // spec.shape[0]
         width = min(int(self.block), spec.numel)
         return -(-spec.numel // width), width
 
-    def _rows(self, x: Tensor) -> Tensor:
-        spec = Spec.of(x)
-        groups, width = self._grid(spec)
-        flat = x.to(spec.working).reshape(-1)
-        missing = groups * width - spec.numel
-        # A short last block is filled with its own last value, which moves neither its minimum nor its maximum.
-        return (torch.cat([flat, flat[-1:].expand(missing)]) if missing else flat).view(groups, width)
-
-    def _scales(self, rows: Tensor) -> Tensor:
-        assert self.bits is not None
-        if not rows.numel():
-            return rows.new_zeros(rows.shape[0], 1 if self.symmetric else 2)
+    def _scales(self, flat: Tensor, groups: int, width: int) -> Tensor:
+        if not groups:
+            return flat.new_zeros(0, 1 if self.symmetric else 2)
         if self.step is not None:
-            return rows.new_full((rows.shape[0], 1), self.step)
+            return flat.new_full((groups, 1), self.step)
+        return blocks.of_each(flat, width, self._scales_of)
+
+    def _scales_of(self, rows: Tensor) -> Tensor:
+        assert self.bits is not None
         low, high = uniform.extremes(rows)
         if self.symmetric:
             return torch.maximum(low.abs(), high.abs()).div(2 ** (self.bits - 1) - 1)

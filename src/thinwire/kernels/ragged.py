@@ -25,7 +25,7 @@ def nearest(x: Tensor, ends: Tensor, low: Tensor | None, step: Tensor, least: in
 
         return uniform_cpu.nearest_of_segments(x, ends, low, step, least, most)
     lows = None if low is None else _spread(low, ends)
-    return uniform.plain_nearest(x.view(-1, 1), lows, _spread(step, ends), least, most)
+    return uniform.plain_nearest(x, lows, _spread(step, ends), 1, least, most)
 
 
 def values(codes: Tensor, ends: Tensor, low: Tensor | None, step: Tensor, least: int, out: Tensor) -> None:

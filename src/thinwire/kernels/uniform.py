@@ -20,17 +20,17 @@ def extremes(rows: Tensor) -> tuple[Tensor, Tensor]:
     return low.view(1, 1), high.view(1, 1)
 
 
-def nearest(rows: Tensor, low: Tensor | None, step: Tensor, least: int, most: int) -> Tensor:
-    """Return the codes of ``rows`` (groups, width), 1-D, as many bytes each as they need.
+def nearest(flat: Tensor, low: Tensor | None, step: Tensor, width: int, least: int, most: int) -> Tensor:
+    """Return the codes of a 1-D tensor in groups of ``width``, the last perhaps short; as many bytes each as they need.
 
     ``code = round((x - low) / step)``, half to even, within ``least`` and ``most``, counted from ``least``; that of
     zero where the step is 0. ``low`` and ``step``: (groups, 1), finite; no ``low`` is zeros.
     """
-    if compiled(rows):
+    if compiled(flat):
         from thinwire.kernels import uniform_cpu
 
-        return uniform_cpu.nearest(rows, low, step, least, most)
-    return plain_nearest(rows, low, step, least, most)
+        return uniform_cpu.nearest(flat, low, step, width, least, most)
+    return plain_nearest(flat, low, step, width, least, most)
 
 
 def values(codes: Tensor, low: Tensor | None, step: Tensor, least: int, width: int, out: Tensor) -> None:
@@ -50,12 +50,18 @@ def compiled(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() >= _WORTH_COMPILING
 
 
-def plain_nearest(rows: Tensor, low: Tensor | None, step: Tensor, least: int, most: int) -> Tensor:
+def plain_nearest(flat: Tensor, low: Tensor | None, step: Tensor, width: int, least: int, most: int) -> Tensor:
     """Do as ``nearest``: the truth that the compiled loop must equal."""
-    nothing = torch.zeros((), dtype=rows.dtype)
+    rows, nothing = padded(flat, width), flat.new_zeros(())
     position = torch.where(step > 0, (rows if low is None else rows - low) / step, nothing)
     codes = position.round().clamp_(least, most).sub_(least)
-    return codes.to(torch.uint8 if most - least < 256 else torch.int32).view(-1)
+    return codes.to(torch.uint8 if most - least < 256 else torch.int32).view(-1)[: len(flat)]
+
+
+def padded(flat: Tensor, width: int) -> Tensor:
+    """Return the groups as rows, zeros behind a short last one."""
+    missing = -len(flat) % width
+    return (torch.nn.functional.pad(flat, (0, missing)) if missing else flat).view(-1, width)
 
 
 def plain_values(codes: Tensor, low: Tensor | None, step: Tensor, least: int, width: int, out: Tensor) -> None:

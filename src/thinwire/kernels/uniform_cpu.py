@@ -13,12 +13,11 @@ _INTEGER = np.float32(3 << 22)
 """Added to a float32 below 2**22 and taken away again, this rounds it half to even: faster than any call."""
 
 
-def nearest(rows: Tensor, low: Tensor | None, step: Tensor, least: int, most: int) -> Tensor:
+def nearest(flat: Tensor, low: Tensor | None, step: Tensor, width: int, least: int, most: int) -> Tensor:
     """Equal ``uniform.plain_nearest``."""
-    out = np.empty(rows.numel(), np.uint8 if most - least < 256 else np.int32)
-    lows = torch.zeros_like(step) if low is None else low
-    flat, numbers = rows.reshape(-1).numpy(), (lows.reshape(-1).numpy(), step.reshape(-1).numpy())
-    _nearest(flat, *numbers, rows.shape[1], np.float32(least), np.float32(most), out)
+    out = np.empty(len(flat), np.uint8 if most - least < 256 else np.int32)
+    lows, steps = _numbers(low, step)
+    _nearest(flat.numpy(), lows, steps, width, np.float32(least), np.float32(most), out)
     return torch.from_numpy(out)
 
 
