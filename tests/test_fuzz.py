@@ -68,20 +68,20 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory fr
 @linux
 def test_the_fuzzer_finds_nothing_in_a_tight_address_space(tmp_path: Path) -> None:
     out = tmp_path / "fuzz.json"
-    command = [sys.executable, "bench/fuzz.py", "--mutations", "4000", "--headroom-mib", "32", "--out", str(out)]
+    command = [sys.executable, "bench/fuzz.py", "--mutations", "2000", "--headroom-mib", "32", "--out", str(out)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
     result = json.loads(out.read_text())
     assert result["bugs"] == []
-    assert result["accepted"] + sum(result["refused"].values()) == 4000
+    assert result["accepted"] + sum(result["refused"].values()) == 2000
     assert result["slowest_s"] < 1
     assert result["peak_bytes_above_baseline"] < 32 << 20
 
 
 @linux
-def test_decoding_takes_memory_in_proportion_to_the_schema_whatever_the_frame() -> None:
-    run = subprocess.run(
-        [sys.executable, "tests/peak_memory.py"], cwd=ROOT, check=True, capture_output=True, timeout=120
-    )
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+def test_decoding_takes_memory_in_proportion_to_the_schema_whatever_the_frame(dtype: str) -> None:
+    command = [sys.executable, "tests/peak_memory.py", dtype]
+    run = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=240)
     peaks = json.loads(run.stdout)
-    assert len(peaks) > 2 * 40
+    assert len(peaks) > 40
     assert {name: peak for name, peak in peaks.items() if peak > MOST_BYTES_PER_ELEMENT} == {}
