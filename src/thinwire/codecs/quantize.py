@@ -133,17 +133,15 @@ class Uniform(Codec, id="uniform", tag=4):
         return -(-spec.numel // width), width
 
     def _scales(self, flat: Tensor, groups: int, width: int) -> Tensor:
-        if not groups:
-            return flat.new_zeros(0, 1 if self.symmetric else 2)
         if self.step is not None:
             return flat.new_full((groups, 1), self.step)
         return blocks.of_each(flat, width, self._scales_of)
 
     def _scales_of(self, rows: Tensor) -> Tensor:
         assert self.bits is not None
-        low, high = uniform.extremes(rows)
         if self.symmetric:
-            return torch.maximum(low.abs(), high.abs()).div(2 ** (self.bits - 1) - 1)
+            return blocks.largest(rows).div_(2 ** (self.bits - 1) - 1)
+        low, high = blocks.extremes(rows)
         return torch.cat([(high - low) / (2**self.bits - 1), low], 1)
 
     def _round(self, position: Tensor, seed: int) -> Tensor:

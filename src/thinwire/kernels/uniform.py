@@ -11,15 +11,6 @@ from torch import Tensor
 _WORTH_COMPILING = 1 << 14
 
 
-def extremes(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the smallest and the largest element of each of rows that are not empty, (groups, 1) each."""
-    if len(rows) > 1:
-        # Along a dimension, torch's own aminmax takes ten times as long.
-        return rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
-    low, high = rows.aminmax()
-    return low.view(1, 1), high.view(1, 1)
-
-
 def nearest(flat: Tensor, low: Tensor | None, step: Tensor, width: int, least: int, most: int) -> Tensor:
     """Return the codes of a 1-D tensor in groups of ``width``, the last perhaps short; as many bytes each as they need.
 
