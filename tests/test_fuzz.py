@@ -66,13 +66,23 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory fr
 
 
 @linux
-def test_the_fuzzer_finds_nothing_in_a_tight_address_space(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mutations", [2000, pytest.param(4000, marks=pytest.mark.slow)])
+def test_the_fuzzer_finds_nothing_in_a_tight_address_space(tmp_path: Path, mutations: int) -> None:
     out = tmp_path / "fuzz.json"
-    command = [sys.executable, "bench/fuzz.py", "--mutations", "2000", "--headroom-mib", "32", "--out", str(out)]
+    command = [
+        sys.executable,
+        "bench/fuzz.py",
+        "--mutations",
+        str(mutations),
+        "--headroom-mib",
+        "32",
+        "--out",
+        str(out),
+    ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
     result = json.loads(out.read_text())
     assert result["bugs"] == []
-    assert result["accepted"] + sum(result["refused"].values()) == 2000
+    assert result["accepted"] + sum(result["refused"].values()) == mutations
     assert result["slowest_s"] < 1
     assert result["peak_bytes_above_baseline"] < 32 << 20
 
