@@ -87,8 +87,23 @@ def test_costs_of_what_a_table_does_not_hold_are_high() -> None:
 
 
 @given(data=st.data())
+def test_frequencies_are_those_of_the_walk_token_by_token(data: st.DataObject) -> None:
+    made = walks(data.draw)
+    for table, size in enumerate(made.sizes.tolist()):
+        rest, truth = TOTAL, []
+        for token in range(size):
+            after = size - 1 - token
+            level = made.levels[table, token : token + 1] if after else np.array([OCTAVES << made.fineness])
+            stopped = rest * int(chance(level, made.fineness)[0]) // ONE
+            truth.append(min(max(stopped, 1 + (token > 0)), rest - 2 * after))
+            rest -= truth[-1]
+        assert made.frequencies[table, :size].tolist() == truth
+        assert not made.frequencies[table, size:].any()
+
+
+@given(data=st.data())
 def test_tables_are_whole_and_searchable(data: st.DataObject) -> None:
-    magnitudes = walks(data.draw).frequencies()
+    magnitudes = walks(data.draw).frequencies
     assert (magnitudes.sum(1) == TOTAL).all()
     levels = np.array(data.draw(st.lists(st.integers(-ONE, ONE), min_size=BINS, max_size=BINS)))[None]
     signed = with_signs(magnitudes, np.concatenate([np.full((1, BINS), ONE // 2), np.abs(levels)]))

@@ -17,6 +17,7 @@ from thinwire.codec import Codec, Spec, State
 from thinwire.errors import WireError
 from thinwire.kernels import blocks, dispatch, levels, small
 from thinwire.kernels.dispatch import packed_bytes
+from thinwire.kernels.distortion import all_finite
 from thinwire.kernels.narrow import saturate
 from thinwire.registry import child
 
@@ -67,8 +68,7 @@ class NF4(Codec, id="nf4", tag=33):
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         """Return ``level * scale``, one multiply."""
         codes, scales = parts["codes"], parts["scales"]
-        if not bool(torch.isfinite(scales).all()) or bool((scales < 0).any()):
-            raise WireError("nf4: a scale is negative, NaN or infinite")
+        blocks.check_scales(scales, "nf4")
         if not small.padding_is_zero(codes, 4, spec.numel):
             raise WireError("nf4: the padding bits are not zero")
         pairs = _pairs(spec.working == torch.float64)
@@ -154,7 +154,7 @@ class Ranges(Codec, id="ranges", tag=34):
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         """Return ``place * step + min`` of the range: one multiply and one add."""
         codes, ranges = parts["codes"], parts["ranges"]
-        if not bool(torch.isfinite(ranges).all()) or bool((ranges[:, 0] < 0).any()):
+        if not all_finite(ranges) or bool((ranges[:, 0] < 0).any()):
             raise WireError("ranges: a step or a minimum is NaN or infinite, or a step is negative")
         if not small.padding_is_zero(codes, self.code_bits, spec.numel):
             raise WireError("ranges: the padding bits are not zero")

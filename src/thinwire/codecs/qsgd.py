@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from thinwire.codec import Codec, Spec, State, generator
-from thinwire.errors import WireError
 from thinwire.kernels import blocks
 from thinwire.kernels.narrow import saturate
 from thinwire.registry import child
@@ -73,8 +72,7 @@ class Qsgd(Codec, id="qsgd", tag=35):
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         """Return ``symbol * scale``, one multiply."""
         scales = parts["scales"]
-        if not bool(torch.isfinite(scales).all()) or bool((scales < 0).any()):
-            raise WireError("qsgd: a scale is negative, NaN or infinite")
+        blocks.check_scales(scales, "qsgd")
         out = parts["symbols"].to(spec.working)
         _, width = blocks.grid(spec.shape, spec.numel, self.block)
         for row, scale in blocks.paired(out, width, scales):

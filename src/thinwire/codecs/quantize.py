@@ -14,7 +14,7 @@ from torch import Tensor
 from thinwire.codec import Codec, Spec, State, generator
 from thinwire.errors import WireError
 from thinwire.kernels import blocks, dispatch, fresh, small, uniform
-from thinwire.kernels.distortion import all_finite, nmse
+from thinwire.kernels.distortion import nmse
 from thinwire.kernels.narrow import saturate
 from thinwire.registry import child, parse
 
@@ -113,8 +113,7 @@ class Uniform(Codec, id="uniform", tag=4):
         """Return ``code * step + min``: one multiply and one add, the same on every machine."""
         assert self.bits is not None
         scales = parts["scales"]
-        if not all_finite(scales) or bool((scales[:, 0] < 0).any()):
-            raise WireError("uniform: a scale is negative, NaN or infinite")
+        blocks.check_scales(scales, "uniform")
         unpack = small.unpack if self.bits <= 8 else dispatch.unpack
         codes, (least, most) = unpack(parts["codes"], self.bits, spec.numel), self._levels
         if self.symmetric and codes.numel() and int(codes.max()) > most - least:

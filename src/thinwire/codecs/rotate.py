@@ -12,7 +12,7 @@ from torch import Tensor
 
 from thinwire.codec import Codec, Spec, State
 from thinwire.errors import WireError
-from thinwire.kernels import small
+from thinwire.kernels import blocks, small
 from thinwire.kernels.dispatch import packed_bytes
 from thinwire.kernels.hadamard import mixed, tensor
 from thinwire.kernels.hadamard.normal import MOST_BITS
@@ -97,8 +97,7 @@ class Eden(Codec, id="eden", tag=32):
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         """Return the levels, turned back as integers, times the scales: one multiply. It saturates."""
         scales, plan, bits = parts["scales"], self._plan(spec), int(self.bits)
-        if not bool(torch.isfinite(scales).all()) or bool((scales < 0).any()):
-            raise WireError("eden: a scale is negative, NaN or infinite")
+        blocks.check_scales(scales, "eden")
         for name, own, count in (("codes", bits, plan.padded - plan.fines), ("fine", bits + 1, plan.fines)):
             if not small.padding_is_zero(parts[name], own, count):
                 raise WireError(f"eden: the padding bits of {name} are not zero")

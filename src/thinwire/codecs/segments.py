@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thinwire.codec import Codec, Spec, State
 from thinwire.errors import WireError
-from thinwire.kernels import dispatch, fresh, ragged, small
+from thinwire.kernels import blocks, dispatch, fresh, ragged, small
 from thinwire.kernels.gaps import ascending
 from thinwire.kernels.narrow import saturate
 from thinwire.registry import child
@@ -74,8 +74,7 @@ class Segments(Codec, id="segments", tag=36):
         ends = ascending(parts["ends"], spec.numel + 1, self.id)
         if spec.numel and not (len(ends) and ends[0] > 0 and ends[-1] == spec.numel):
             raise WireError(f"segments: they do not end from 1 on and, the last, at {spec.numel}")
-        if not bool(torch.isfinite(scales).all()) or bool((scales[:, 0] < 0).any()):
-            raise WireError("segments: a scale is negative, NaN or infinite")
+        blocks.check_scales(scales, "segments")
         codes = (small.unpack if self.bits <= 8 else dispatch.unpack)(parts["codes"], self.bits, spec.numel)
         if self.symmetric and codes.numel() and int(codes.max()) > most - least:
             raise WireError(f"segments: a code is beyond the {2**self.bits - 1} levels of the symmetric form")

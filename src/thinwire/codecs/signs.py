@@ -77,8 +77,7 @@ class Sign(Codec, id="sign", tag=25):
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         """Return ``scale`` or ``-scale``."""
         scales = parts["scales"]
-        if not bool(torch.isfinite(scales).all()) or bool((scales < 0).any()):
-            raise WireError("sign: a scale is negative, NaN or infinite")
+        blocks.check_scales(scales, "sign")
         return _chosen(self, parts["codes"], -scales, scales, spec, self.block)
 
 

@@ -75,8 +75,7 @@ class Ternary(Codec, id="ternary", tag=27):
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         """Return ``digit * scale``, one multiply."""
         scales = parts["scales"]
-        if not bool(torch.isfinite(scales).all()) or bool((scales < 0).any()):
-            raise WireError("ternary: a scale is negative, NaN or infinite")
+        blocks.check_scales(scales, "ternary")
         out = self._digits(parts["symbols"], spec)
         _, width = blocks.grid(spec.shape, spec.numel, self.block)
         _scale_(out, width, scales)

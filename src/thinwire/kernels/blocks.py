@@ -8,6 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from thinwire.errors import WireError
+from thinwire.kernels.distortion import all_finite
+
 Block = int | Literal["tensor", "channel"]
 
 PIECE = 1 << 16
@@ -18,6 +21,12 @@ def check_block(codec: str, block: object) -> None:
     """Raise ValueError unless ``block`` is ``tensor``, ``channel`` or an integer from 2."""
     if block not in ("tensor", "channel") and not (isinstance(block, int) and block >= 2):
         raise ValueError(f"{codec}: block is {block!r}, expected 'tensor', 'channel' or an integer from 2")
+
+
+def check_scales(scales: Tensor, owner: str) -> None:
+    """Raise WireError unless what blocks were told (blocks,) or (blocks, any) is finite, its first never negative."""
+    if not all_finite(scales) or bool(((scales if scales.dim() == 1 else scales[:, 0]) < 0).any()):
+        raise WireError(f"{owner}: a scale is negative, NaN or infinite")
 
 
 def grid(shape: tuple[int, ...], numel: int, block: Block) -> tuple[int, int]:

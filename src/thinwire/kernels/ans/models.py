@@ -50,7 +50,7 @@ class Model:
 def coder(tables: Tables) -> Coder:
     """Return the coder whose table of a summed key is ``magnitude table * chances + chance of the sign``."""
     agree = chance(tables.chance_levels, tables.walks.fineness)
-    starts = cumulated(with_signs(tables.walks.frequencies(), agree))
+    starts = cumulated(with_signs(tables.walks.frequencies, agree))
     every = np.arange(KEYS)
     sums = (every & SUMS - 1) + by_sum(tables.shifts)[every >> PHASE_SHIFT] - LOWEST_SUM
     group = tables.groups[np.clip(sums, 0, len(tables.groups) - 1)]
@@ -60,7 +60,7 @@ def coder(tables: Tables) -> Coder:
 
 def one_sided(walks: Walks, direct: int) -> Coder:
     """Return the coder of numbers from 0 whose table is that of their column's class: 1 is the first, and so on."""
-    frequencies = with_signs(walks.frequencies(), np.full((1, 3), ONE))
+    frequencies = with_signs(walks.frequencies, np.full((1, 3), ONE))
     table_of = np.clip((np.arange(KEYS) & SUMS - 1) - LOWEST_SUM, 0, len(frequencies) - 1)
     return Coder(alphabet(direct), cumulated(frequencies), table_of.astype(np.uint16))
 

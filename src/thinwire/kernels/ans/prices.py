@@ -16,7 +16,7 @@ from thinwire.kernels.ans.tables import BITS, ONE, TOTAL, chance
 
 def symbol_bits(tables: Tables, tally: Tally) -> float:
     """Return the bits of all symbols of a tally (with the tables' shifts), up to rANS's own loss of about 0.1 %."""
-    frequencies = tables.walks.frequencies()
+    frequencies = tables.walks.frequencies
     counts = merged(tally.magnitudes[LOWEST_SUM : LOWEST_SUM + len(tables.groups)], FINEST, tables.alphabet)
     counts[0] += merged(tally.magnitudes[:LOWEST_SUM].sum(0), FINEST, tables.alphabet)
     counts = counts[:, : frequencies.shape[1]]

@@ -8,6 +8,7 @@ holds for all that follow, so that a geometric tail costs one level. Frequencies
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,18 +53,31 @@ class Walks:
     explicit: Ints
     levels: Ints
 
+    @cached_property
     def frequencies(self) -> Ints:
-        """Return frequencies (k, most tokens) of the magnitudes: each at least 2 (zero: 1), 0 beyond the size."""
-        most = int(self.sizes.max())
-        chances = chance(self.levels, self.fineness)
-        out = np.zeros((len(self.sizes), most), np.int64)
-        rest = np.full(len(self.sizes), TOTAL)
-        for token in range(most):
-            after = self.sizes - 1 - token
-            stopped = rest * chances[:, min(token, chances.shape[1] - 1)] // ONE if chances.size else rest
-            out[:, token] = np.where(after > 0, np.clip(stopped, 1 + (token > 0), rest - 2 * after), rest)
-            rest = rest - out[:, token]
+        """Frequencies (k, most tokens) of the magnitudes: each at least 2 (zero: 1), 0 beyond the size."""
+        chances = chance(self.levels, self.fineness).tolist()
+        out = np.zeros((len(self.sizes), int(self.sizes.max())), np.int64)
+        for table, (size, explicit) in enumerate(zip(self.sizes.tolist(), self.explicit.tolist(), strict=True)):
+            out[table, :size] = _walked(size, chances[table][:explicit])
         return out
+
+
+def _walked(size: int, chances: list[int]) -> list[int]:
+    """Return the frequencies of one table: a loop over integers, as every step needs what the one before left."""
+    held: list[int] = []
+    rest = TOTAL
+    for token in range(size - 1):
+        least = 2 * (size - 1 - token)
+        stopped = rest * chances[min(token, len(chances) - 1)] // ONE
+        held.append(min(max(stopped, 1 + (token > 0)), rest - least))
+        rest -= held[-1]
+        if held[-1] == 2 and token >= len(chances) - 1:
+            # The chance stays and the rest shrinks: so do all that follow but the last.
+            held += [2] * (size - 2 - token)
+            rest -= least - 2
+            break
+    return [*held, rest]
 
 
 def with_signs(frequencies: Ints, agree: Ints) -> Ints:
