@@ -26,11 +26,12 @@ def entropies(counts: Ints) -> Floats:
 
 def direct(counts: Ints) -> Alphabet:
     """Return the alphabet that suits counts of the tokens of the finest one: most direct tokens cost more levels."""
-    fine = alphabet(max(DIRECT))
-    if not counts[1 << DIRECT[0] :].any():
-        return alphabet(DIRECT[0])
-    options = {}
-    for bits in DIRECT:
+    fine, options = alphabet(max(DIRECT)), {}
+    # With as many direct tokens as there are magnitudes, more of them change nothing.
+    enough = next((bits for bits in DIRECT if not counts[1 << bits :].any()), DIRECT[-1])
+    if enough == DIRECT[0]:
+        return alphabet(enough)
+    for bits in range(DIRECT[0], enough + 1):
         coarse = alphabet(bits)
         some = merged(counts, fine, coarse)
         walks = fit(some[None], 4)
