@@ -1,4 +1,4 @@
-"""Gradients that one sparse codec takes go as one tensor, and each comes to what it would alone."""
+"""Gradients that one codec takes go as one tensor, and each comes to what it would alone."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from thinwire.ddp.state import Memory
 from thinwire.ddp.units import units
 from thinwire.errors import NonFiniteError, WireError
 from thinwire.exchange import Place
-from thinwire.exchange.grouped import Group, Member
+from thinwire.exchange.group import Member
 from thinwire.exchange.requests import Gather
 from thinwire.exchange.selected import Selected
 from thinwire.exchange.simulate import simulated
+from thinwire.exchange.sparse_group import SparseGroup
 from thinwire.registry import parse
 from thinwire.testing.tensors import suited
 
@@ -34,6 +35,11 @@ LOSSLESS = [
     "TopK(0.05, values=Planes())",
 ]  # fmt: skip
 LEVELS = ["TopK(0.05, values=Uniform(bits=8))", "HggTopK(0.05, values=Uniform(bits=3, symmetric=True))"]
+QUANTIZERS = [
+    "Uniform(bits=8)",
+    "Uniform(bits=4, block=64)",
+    "Uniform(bits=11, symmetric=True, block=100, codes=Zstd())",
+]
 OTHERS = ["TopK(0.05, values=Sign())", "TopK(0.05, values=Uniform(bits=8, rounding='stochastic'))", "TopK(0.9)"]
 STEPS, WORLD, SEED = 3, 2, 7
 
@@ -72,18 +78,19 @@ def awkward(rank: int, step: int) -> Gradients:
 def run(text: str, given: Sequence[Sequence[Gradients]], buckets: Sequence[Sequence[str]]) -> list[tuple[Any, ...]]:
     """Return the means, the counts and the states of all ranks after each step."""
     made = resolved(f"Compressor(Fixed({text}, small={text}), ErrorFeedback())", None)
-    ranks = SimulatedCompression(specs(given[0][0]), made, WORLD, SEED)
+    world = len(given[0])
+    ranks = SimulatedCompression(specs(given[0][0]), made, world, SEED)
     found = []
     for per_rank in given:
         done = ranks.average(per_rank, buckets)
-        found.append((done.means, done.selected, [ranks.state_dict(rank) for rank in range(WORLD)]))
+        found.append((done.means, done.selected, [ranks.state_dict(rank) for rank in range(world)]))
     return found
 
 
 def alone(text: str, given: Sequence[Sequence[Gradients]]) -> list[tuple[list[Gradients], list[Gradients]]]:
     """Return each rank's means and residuals after each step, tensor by tensor."""
     residuals: list[Gradients] = [{name: torch.zeros_like(x) for name, x in bucket.items()} for bucket in given[0]]
-    histories: list[dict[str, Any]] = [{} for _ in range(WORLD)]
+    histories: list[dict[str, Any]] = [{} for _ in given[0]]
     found = []
     for step, per_rank in enumerate(given, 1):
         both = zip(per_rank, residuals, strict=True)
@@ -104,9 +111,13 @@ def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(x, other[name]) for name, x in one.items())
 
 
-@pytest.mark.parametrize(("text", "bucket"), [(t, awkward) for t in LOSSLESS] + [(t, ordinary) for t in LEVELS])
-def test_a_group_is_tensor_by_tensor(text: str, bucket: Any) -> None:
-    given = [[bucket(rank, step) for rank in range(WORLD)] for step in range(STEPS)]
+SPARSE_CASES = [(2, t, awkward) for t in LOSSLESS] + [(2, t, ordinary) for t in LEVELS]
+CASES = SPARSE_CASES + [(world, t, ordinary) for world in (2, 3) for t in QUANTIZERS]
+
+
+@pytest.mark.parametrize(("world", "text", "bucket"), CASES)
+def test_a_group_is_tensor_by_tensor(world: int, text: str, bucket: Any) -> None:
+    given = [[bucket(rank, step) for rank in range(world)] for step in range(STEPS)]
     # Alone, a few elements are sent whole where that takes fewer bytes than where they are.
     left_out = {"three", "float16"}
     given = [[{name: x for name, x in own.items() if name not in left_out} for own in ranks] for ranks in given]
@@ -119,11 +130,9 @@ def test_a_group_is_tensor_by_tensor(text: str, bucket: Any) -> None:
             assert [name for name, x in kept.items() if not torch.equal(x, left[name])] == []
 
 
-@pytest.mark.parametrize(
-    ("text", "bucket"), [(t, awkward) for t in LOSSLESS] + [(t, ordinary) for t in LEVELS + OTHERS]
-)
-def test_buckets_change_no_bit(text: str, bucket: Any) -> None:
-    given = [[bucket(rank, step) for rank in range(WORLD)] for step in range(STEPS)]
+@pytest.mark.parametrize(("world", "text", "bucket"), CASES + [(2, t, ordinary) for t in OTHERS])
+def test_buckets_change_no_bit(world: int, text: str, bucket: Any) -> None:
+    given = [[bucket(rank, step) for rank in range(world)] for step in range(STEPS)]
     names = list(given[0][0])
     for others in ([names[::2], names[1::2]], [[name] for name in names]):
         for one, other in zip(run(text, given, [names]), run(text, given, others), strict=True):
@@ -154,7 +163,9 @@ def test_only_equal_codecs_of_one_dtype_join() -> None:
         "a": "TopK(0.01)", "b": "TopK(0.01)", "c": "TopK(0.02)", "double": "TopK(0.01)", "half": "TopK(0.01)",
         "signs": "TopK(0.01, values=Sign())", "dense": "Uniform(bits=8)", "random": "RandomK(0.01)",
         "bytes": "TopK(0.01, values=Uniform(bits=8))", "more": "TopK(0.01, values=Uniform(bits=8))",
-        "blocks": "TopK(0.01, values=Uniform(bits=8, block=64))",
+        "blocks": "TopK(0.01, values=Uniform(bits=8, block=64))", "rounded": "Uniform(bits=8, rounding='stochastic')",
+        "4 bits": "Uniform(bits=4, block=64)", "also": "Uniform(bits=4, block=64)", "few": "Uniform(bits=4, block=8)",
+        "channels": "Uniform(block='channel')",
     }  # fmt: skip
     dtypes = {"double": torch.float64, "half": torch.float16}
     given = {name: torch.ones(50, 40, dtype=dtypes.get(name, torch.float32)) for name in texts}
@@ -164,7 +175,14 @@ def test_only_equal_codecs_of_one_dtype_join() -> None:
         bucket = Bucket.of(given, Memory(), resolved(method, None), Place(0, 2), Turn(1, SEED), plan)
         return [unit.names for unit in units(replace(bucket, led=led)).values() if isinstance(unit, Grouped)]
 
-    assert joined("topk", led=False) == [["a", "b"], ["c"], ["double"], ["bytes", "more"]]
+    assert joined("topk", led=False) == [
+        ["a", "b"],
+        ["c"],
+        ["double"],
+        ["dense"],
+        ["bytes", "more"],
+        ["4 bits", "also"],
+    ]
     assert joined("dgc", led=False) == []
     assert joined("topk", led=True) == []
 
@@ -198,7 +216,7 @@ def test_a_rank_that_sent_its_group_whole_counts_as_any_other() -> None:
 def waiting() -> tuple[Any, Gather]:
     """Return the exchange of a group of two tensors at the first of two ranks, and what it asks for."""
     members = {name: Member(Spec((12,), torch.float32), 0, {}) for name in ("a", "b")}
-    group = Group(TopK(0.2), members, Place(0, 2))
+    group = SparseGroup(TopK(0.2), members, Place(0, 2))
     group.flat.copy_(suited("update", (24,)))
     group.select(list(members), [None, None])
     exchange: Any = group.exchange()

@@ -1,4 +1,4 @@
-"""Gradients of a bucket that one sparse codec takes go as one; each is selected by itself."""
+"""Gradients of a bucket that one codec takes go as one, where each comes to what it would alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from thinwire.codec import Codec, State
 from thinwire.ddp.bucket import Bucket
 from thinwire.errors import NonFiniteError
 from thinwire.exchange import Average, Exchange
-from thinwire.exchange.grouped import Group, Member
-from thinwire.exchange.joint import groups
+from thinwire.exchange.group import Group, Member
+from thinwire.exchange.level_group import LevelGroup
+from thinwire.exchange.sparse_group import SparseGroup
 from thinwire.feedback import ErrorFeedback
 from thinwire.feedback.residual import plus_each
 from thinwire.kernels import dispatch
@@ -22,22 +23,31 @@ _RUN = 1 << 16
 """Elements: 256 KiB in float32."""
 
 
-def grouped(bucket: Bucket) -> dict[str, list[str]]:
-    """Return, a codec and dtype each, the names that are gathered as one: the same on all ranks."""
-    found: dict[tuple[Codec, torch.dtype], list[str]] = {}
+_KINDS: tuple[type[Group], ...] = (SparseGroup, LevelGroup)
+
+
+def grouped(bucket: Bucket) -> list[Grouped]:
+    """Return, a codec and dtype each, what goes as one: the same on all ranks."""
+    found: dict[tuple[type[Group], Codec, torch.dtype], list[str]] = {}
     for name, spec in bucket.specs.items():
-        if bucket.choices[name].name == "gather" and groups(bucket.codecs[name], spec):
-            found.setdefault((bucket.codecs[name], spec.dtype), []).append(name)
-    return {f"gradients by {codec} in {dtype}": names for (codec, dtype), names in found.items()}
+        codec = bucket.codecs[name]
+        kind = next((kind for kind in _KINDS if kind.takes(codec, spec, bucket.place.world)), None)
+        if kind:
+            found.setdefault((kind, codec, spec.dtype), []).append(name)
+    return [Grouped(bucket, kind, names) for (kind, _, _), names in found.items()]
 
 
 class Grouped:
-    """Gradients of one sparse codec and one dtype."""
+    """Gradients of one codec and one dtype."""
 
-    def __init__(self, bucket: Bucket, names: Sequence[str]) -> None:
+    def __init__(self, bucket: Bucket, kind: type[Group], names: Sequence[str]) -> None:
         self._bucket, self.names = bucket, names
         members = {name: Member(bucket.specs[name], bucket.seed(name), bucket.history(name)) for name in names}
-        self._group = Group(bucket.codecs[names[0]], members, bucket.place)
+        self._group = kind(bucket.codecs[names[0]], members, bucket.place)
+
+    def __str__(self) -> str:
+        group = self._group
+        return f"gradients by {group.codec} in {group.flat.dtype}"
 
     def exchange(self) -> Exchange:
         """Average them as one. Raises NonFiniteError naming who holds what cannot be sent."""

@@ -9,7 +9,7 @@ from thinwire.codec import State
 from thinwire.compressor import Compressor
 from thinwire.ddp.alone import Alone
 from thinwire.ddp.bucket import Bucket
-from thinwire.ddp.grouped import Grouped, grouped
+from thinwire.ddp.grouped import grouped
 from thinwire.ddp.summed import Summed, summed
 from thinwire.exchange import Average, Exchange
 from thinwire.feedback import ErrorFeedback, NoFeedback
@@ -35,10 +35,11 @@ def units(bucket: Bucket) -> Mapping[str, Unit]:
     """Return the units of a bucket by name: the same, in the same order, on all ranks."""
     joint = _joins(bucket.made)
     sums = summed(bucket) if joint else {}
-    groups = grouped(bucket) if joint and not bucket.led else {}
-    found: dict[str, Unit] = {name: Alone(bucket, name) for name in _others(bucket, [*sums.values(), *groups.values()])}
+    groups = grouped(bucket) if joint and not bucket.led else []
+    joined = [*sums.values(), *(group.names for group in groups)]
+    found: dict[str, Unit] = {name: Alone(bucket, name) for name in _others(bucket, joined)}
     found |= {key: Summed(bucket, names) for key, names in sums.items()}
-    return found | {key: Grouped(bucket, names) for key, names in groups.items()}
+    return found | {str(group): group for group in groups}
 
 
 def _joins(made: Compressor) -> bool:

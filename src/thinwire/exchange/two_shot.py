@@ -7,16 +7,18 @@ et al. 2019, arXiv:1905.05957).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from thinwire.codec import Codec, Encoded, Spec, State, decode, derive_seed, encode_with_history, forget
 from thinwire.exchange.gathers import mean_of, own, rank_seed
-from thinwire.exchange.requests import AllToAll, Average, Exchange, Gather, Place
-from thinwire.exchange.selected import NOTHING, selected
+from thinwire.exchange.requests import AllToAll, Average, Exchange, Gather, Place, Request
+from thinwire.exchange.selected import NOTHING, Selected, selected
 from thinwire.kernels.narrow import saturate
 
 _UNIT = 1024
@@ -34,18 +36,41 @@ def two_shot(
     counts as not contributed by the owner; what it selects is counted nowhere. Raises NonFiniteError where the codec is
     lossy and x is not finite, WireError where a rank sent what cannot be decoded.
     """
-    specs, seed = shards(Spec.of(x), place.world), rank_seed(seed, place)
-    encoded, kept = _encoded_shards(codec, x, specs, seed, history)
-    mine = specs[place.rank]
-    replies: list[Encoded] = yield AllToAll(tuple(map(forget, encoded)), mine)
+    spec, specs = Spec.of(x), shards(Spec.of(x), place.world)
+    flats = torch.split(x.detach().reshape(-1), [shard.numel for shard in specs])
+    pieces = [flat.view(shard.shape) for flat, shard in zip(flats, specs, strict=True)]
+    done = yield from shots([codec] * place.world, pieces, place, rank_seed(seed, place), history)
+    return Average(_joined(done.means, spec), _joined(done.contributed, spec), done.history, done.selected)
+
+
+@dataclass(frozen=True, eq=False)
+class Shots:
+    """What both shots came to: the mean of every piece and what this rank put into it, in the working dtype."""
+
+    means: Sequence[Tensor]
+    contributed: Sequence[Tensor]
+    history: State
+    selected: Selected
+
+
+def shots(
+    codecs: Sequence[Codec], pieces: Sequence[Tensor], place: Place, seed: int, history: State
+) -> Generator[Request, list[Any], Shots]:
+    """Average as many pieces as there are ranks, each by its codec at the rank of its number. Raises as ``two_shot``.
+
+    All pieces are of one float dtype; ``seed`` is this rank's own.
+    """
+    specs, mine = tuple(map(Spec.of, pieces)), codecs[place.rank]
+    encoded, kept = _encoded_pieces(codecs, pieces, seed, history)
+    replies: list[Encoded] = yield AllToAll(tuple(map(forget, encoded)), specs[place.rank])
     contributed = [own(each) for each in encoded]
-    mean = mean_of(replies, {place.rank: contributed[place.rank]}, codec)
-    again, past = _second(codec, saturate(mean, mine.dtype), seed, history)
-    means: list[Encoded] = yield Gather(forget(again), specs)
-    decoded = [own(again) if rank == place.rank else decode(each) for rank, each in enumerate(means)]
-    contributed[place.rank] = contributed[place.rank] - (mean - decoded[place.rank]) * place.world
-    counts = sum((selected(codec, each) for each in encoded), NOTHING)
-    return Average(_joined(decoded, Spec.of(x)), _joined(contributed, Spec.of(x)), kept | past, counts)
+    mean = mean_of(replies, {place.rank: contributed[place.rank]}, mine)
+    again, past = _second(mine, saturate(mean, specs[place.rank].dtype), seed, history)
+    sent: list[Encoded] = yield Gather(forget(again), specs)
+    means = [own(again) if rank == place.rank else decode(each) for rank, each in enumerate(sent)]
+    contributed[place.rank] = contributed[place.rank] - (mean - means[place.rank]) * place.world
+    counts = (selected(codec, each) for codec, each in zip(codecs, encoded, strict=True))
+    return Shots(means, contributed, kept | past, sum(counts, NOTHING))
 
 
 def shards(spec: Spec, world: int) -> tuple[Spec, ...]:
@@ -65,15 +90,14 @@ def _even(count: int, world: int, unit: int) -> list[int]:
     return [end - start for start, end in pairwise(ends)]
 
 
-def _encoded_shards(
-    codec: Codec, x: Tensor, specs: Sequence[Spec], seed: int, history: State
+def _encoded_pieces(
+    codecs: Sequence[Codec], pieces: Sequence[Tensor], seed: int, history: State
 ) -> tuple[list[Encoded], State]:
-    """Return the shards and what the codec remembers of each, under the shard's number."""
-    flats = torch.split(x.detach().reshape(-1), [spec.numel for spec in specs])
+    """Return the pieces and what their codecs remember of each, under the piece's number."""
     encoded, kept = [], State()
-    for at, (flat, spec) in enumerate(zip(flats, specs, strict=True)):
-        shard, past = _remembering(codec, flat.view(spec.shape), derive_seed(seed, f"shard {at}"), history, str(at))
-        encoded.append(shard)
+    for at, (codec, piece) in enumerate(zip(codecs, pieces, strict=True)):
+        one, past = _remembering(codec, piece, derive_seed(seed, f"shard {at}"), history, str(at))
+        encoded.append(one)
         kept |= past
     return encoded, kept
 
