@@ -147,15 +147,27 @@ def test_elements_are_counted_tensor_by_tensor() -> None:
     assert counts == (Selected(21, 21),) * WORLD
 
 
+@pytest.mark.parametrize("codec", ["TopK(0.1)", "Uniform(bits=4, block=64)"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_named(bad: float) -> None:
+def test_what_is_not_finite_is_named(bad: float, codec: str) -> None:
     given = [{"a": suited("update", (50, 40), seed=r), "b": suited("update", (50, 4), seed=r)} for r in range(WORLD)]
     given[1]["b"][3, 2] = bad
-    made = resolved("Compressor(Fixed(TopK(0.1), small=TopK(0.1)), ErrorFeedback())", None)
+    made = resolved(f"Compressor(Fixed({codec}, small={codec}), ErrorFeedback())", None)
     ranks = SimulatedCompression(specs(given[0]), made, WORLD, SEED)
     with pytest.raises(NonFiniteError, match=r"^rank 1: b: the gradient holds NaN or infinity"):
         ranks.average(given, [["a", "b"]])
     assert [key for key in ranks.state_dict(0) if "residual" in key] == []
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_nothing_is_lost_where_one_of_the_tensors_goes_without_loss(world: int) -> None:
+    ranks = [{name: suited("update", (50, 40), seed=r) for name in ("a", "b")} for r in range(world)]
+    ranks[1]["b"] = ranks[1]["b"].sign() * (torch.finfo(torch.float32).max / 8)
+    ((means, _, states),) = run("Uniform(bits=4, block=64)", [ranks], [["a", "b"]])
+    for name, mean in means.items():
+        kept = [state.get(f"residual/{name}", torch.zeros(50, 40)) for state in states]
+        sent = sum((own[name].double() - left.double()) / world for own, left in zip(ranks, kept, strict=True))
+        torch.testing.assert_close(mean.double(), sent, rtol=1e-6, atol=1e-6 * float(sent.abs().max()))
 
 
 def test_only_equal_codecs_of_one_dtype_join() -> None:

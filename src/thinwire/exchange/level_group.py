@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import chain
 
 import torch
@@ -17,9 +18,9 @@ from thinwire.exchange.requests import Average, Exchange, Place
 from thinwire.exchange.two_shot import shards, shots
 
 _LEAST_BLOCK, _FEW = 16, 64
-"""Elements that share a scale, and of one tensor for a rank: with fewer, levels might take more than the floats."""
-_MANY = 1 << 18
-"""Elements of a tensor that goes alone: it takes longer to copy than its operations to begin."""
+"""Elements that share a scale, and of a tensor in a piece: with fewer, levels might take more than the floats."""
+_MANY = 1 << 17
+"""Elements of a tensor in a piece from which copying them takes longer than operations of their own."""
 
 
 class LevelGroup(Group):
@@ -39,9 +40,9 @@ class LevelGroup(Group):
     @staticmethod
     def takes(codec: Codec, spec: Spec, world: int) -> bool:
         """Those of evenly spaced levels, rounded to nearest, in blocks of elements or of the whole tensor."""
-        if world == 1 or spec.dtype != spec.working or not _FEW * world <= spec.numel <= _MANY:
+        if world == 1 or spec.dtype != spec.working or not is_evenly_spaced(codec):
             return False
-        if not is_evenly_spaced(codec):
+        if not all(_FEW <= part <= _MANY for part in _cut(codec, spec, world)):
             return False
         return codec.block == "tensor" or (isinstance(codec.block, int) and codec.block >= _LEAST_BLOCK)
 
@@ -59,7 +60,8 @@ class LevelGroup(Group):
         return Average(self._whole(done.means), self._whole(done.contributed), {})
 
     def _pieces(self) -> list[Tensor]:
-        cut = [torch.split(x.view(-1), lengths) for x, lengths in zip(self.tensors.values(), self._cuts, strict=True)]
+        both = zip(self.tensors.values(), self._cuts, strict=True)
+        cut = [torch.split(x.view(-1), list(lengths)) for x, lengths in both]
         return [torch.cat(list(chain(*map(self._filled, parts)))) for parts in zip(*cut, strict=True)]
 
     def _filled(self, part: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,8 +80,9 @@ class LevelGroup(Group):
         return -length % self._block
 
 
-def _cut(codec: Codec, spec: Spec, world: int) -> list[int]:
-    """Return the elements of each piece of a tensor."""
+@cache
+def _cut(codec: Codec, spec: Spec, world: int) -> tuple[int, ...]:
+    """Return how many elements of a tensor are in each piece."""
     if chosen(codec, spec, world).name == "gather":
-        return [spec.numel]
-    return [shard.numel for shard in shards(spec, world)]
+        return (spec.numel,)
+    return tuple(shard.numel for shard in shards(spec, world))
