@@ -124,3 +124,14 @@ def test_hostile_contents_are_refused_by_name(exchange: simulate.Name, name: str
     theirs: Message = {"w": given}
     with pytest.raises(WireError, match=r"^w: "):
         driving.send([theirs, mine, theirs])
+
+
+def test_a_mean_that_is_not_finite_is_refused_by_name() -> None:
+    driving = driven({"w": start("two-shot", parse("Uniform(bits=4)"), torch.arange(30.0), Place(1, 3), 3, {})}, 3)
+    first = next(driving)
+    assert isinstance(first, AllToAllAll)
+    second = driving.send([first.messages[1]] * 3)
+    assert isinstance(second, GatherAll)
+    spoilt: Message = {"w": encode(parse("Raw()"), torch.full((10,), float("nan")))}
+    with pytest.raises(WireError, match=r"^w: a mean is not finite"):
+        driving.send([second.message, second.message, spoilt])

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from thinwire.codec import Codec, Encoded, Spec, State, decode, derive_seed, encode_with_history, forget
+from thinwire.errors import WireError
 from thinwire.exchange.gathers import mean_of, own, rank_seed
 from thinwire.exchange.requests import AllToAll, Average, Exchange, Gather, Place, Request
 from thinwire.exchange.selected import NOTHING, Selected, selected
+from thinwire.kernels.distortion import all_finite
 from thinwire.kernels.narrow import saturate
 
 _UNIT = 1024
@@ -67,10 +69,18 @@ def shots(
     mean = mean_of(replies, {place.rank: contributed[place.rank]}, mine)
     again, past = _second(mine, saturate(mean, specs[place.rank].dtype), seed, history)
     sent: list[Encoded] = yield Gather(forget(again), specs)
-    means = [own(again) if rank == place.rank else decode(each) for rank, each in enumerate(sent)]
+    means = [own(again) if rank == place.rank else _told(each, mine) for rank, each in enumerate(sent)]
     contributed[place.rank] = contributed[place.rank] - (mean - means[place.rank]) * place.world
     counts = (selected(codec, each) for codec, each in zip(codecs, encoded, strict=True))
     return Shots(means, contributed, kept | past, sum(counts, NOTHING))
+
+
+def _told(mean: Encoded, codec: Codec) -> Tensor:
+    """Return the mean that another rank sent. Raises WireError where it is not finite although ``codec`` is lossy."""
+    x = decode(mean)
+    if mean.codec.lossless and not codec.lossless and not all_finite(x):
+        raise WireError("a mean is not finite: its rank sent NaN or infinity")
+    return x
 
 
 def shards(spec: Spec, world: int) -> tuple[Spec, ...]:
