@@ -19,11 +19,9 @@ from thinwire.feedback.residual import plus_each
 from thinwire.kernels import dispatch
 from thinwire.kernels.distortion import all_finite, energies, is_zero
 
+_KINDS: tuple[type[Group], ...] = (SparseGroup, LevelGroup)
 _RUN = 1 << 16
 """Elements: 256 KiB in float32."""
-
-
-_KINDS: tuple[type[Group], ...] = (SparseGroup, LevelGroup)
 
 
 def grouped(bucket: Bucket) -> list[Grouped]:
