@@ -20,7 +20,7 @@ from thinwire.exchange.two_shot import shards, shots
 _LEAST_BLOCK, _FEW = 16, 64
 """Elements that share a scale, and of a tensor in a piece: with fewer, levels might take more than the floats."""
 _MANY = 1 << 17
-"""Elements of a tensor in a piece from which copying them takes longer than operations of their own."""
+"""Elements of a tensor in a piece: to copy more of them takes longer than operations of their own."""
 
 
 class LevelGroup(Group):

@@ -76,10 +76,10 @@ class SparseGroup(Group):
         return average
 
     def _encoded(self) -> Encoded:
-        chosen = [self._chosen[name] for name in self.members]
-        values = joint_values(self._rule.values, tuple(map(len, chosen)))
+        parts = [self._chosen[name] for name in self.members]
+        values = joint_values(self._rule.values, tuple(map(len, parts)))
         assert values is not None
-        places = torch.cat([part + start for part, start in zip(chosen, self.starts.values(), strict=True)])
+        places = torch.cat([part + start for part, start in zip(parts, self.starts.values(), strict=True)])
         elements = torch.cat([self._values[name] for name in self.members])
         encoded, _ = encode_parts(Chosen(places, elements, values, self._rule.indices), self.flat, 0, {})
         return encoded if encoded.payload_bytes <= encoded.spec.nbytes + _ROOM else encode(Raw(), self.flat)
