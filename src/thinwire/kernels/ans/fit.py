@@ -26,18 +26,19 @@ def entropies(counts: Ints) -> Floats:
 
 def direct(counts: Ints) -> Alphabet:
     """Return the alphabet that suits counts of the tokens of the finest one: most direct tokens cost more levels."""
-    fine, options = alphabet(max(DIRECT)), {}
     # With as many direct tokens as there are magnitudes, more of them change nothing.
     enough = next((bits for bits in DIRECT if not counts[1 << bits :].any()), DIRECT[-1])
-    if enough == DIRECT[0]:
-        return alphabet(enough)
-    for bits in range(DIRECT[0], enough + 1):
-        coarse = alphabet(bits)
-        some = merged(counts, fine, coarse)
-        walks = fit(some[None], 4)
-        raw = int(some @ coarse.extra[: some.size])
-        options[bits] = float(entropies(some)) + raw + LEVEL_BITS * int(walks.explicit[0])
-    return alphabet(min(options, key=lambda bits: options[bits]))
+    options = [alphabet(bits) for bits in range(DIRECT[0], enough + 1)]
+    if len(options) == 1:
+        return options[0]
+    some = [merged(counts, alphabet(max(DIRECT)), option) for option in options]
+    rows = np.zeros((len(some), len(some[-1])), np.int64)
+    for row, coarse in zip(rows, some, strict=True):
+        row[: coarse.size] = coarse
+    level_bits = LEVEL_BITS * fit(rows, 4).explicit
+    extra = [float(entropies(coarse)) + int(coarse @ option.extra[: coarse.size])
+             for coarse, option in zip(some, options, strict=True)]  # fmt: skip
+    return options[int(np.argmin(level_bits + extra))]
 
 
 def fineness(counts: Ints) -> int:
