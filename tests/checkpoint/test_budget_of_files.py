@@ -20,7 +20,8 @@ def model(scales: tuple[float, ...] = (1.0, 0.1, 0.01, 3.0)) -> dict[str, torch.
     return tensors | {f"bias{i}": torch.randn(96, generator=g) for i in range(2)}
 
 
-@pytest.mark.parametrize(("ratio", "slice_elements"), [(2.5, 4000), (8, 1 << 22), (32, 4000), (32, 1 << 22)])
+@pytest.mark.parametrize("slice_elements", [1 << 22, 4000])
+@pytest.mark.parametrize("ratio", [2.5, 8, 32])
 def test_at_most_the_budget_and_nearly_all_of_it(tmp_path: Path, ratio: float, slice_elements: int) -> None:
     source = save(tmp_path / "x.safetensors", model())
     _, report, _ = there_and_back(source, Budget(ratio=ratio), slice_elements=slice_elements)

@@ -27,7 +27,7 @@ TWO: dict[str, dict[str, Any]] = {
     "dgc": {"compressor": "dgc", "density": 0.05, "model": "small-resnet", "clip_norm": 1.0},
     "fp16": {"compressor": "fp16", "model": "small-resnet", "steps": 3},
     "randomk": {"compressor": "randomk", "density": 0.1, "steps": 3},
-    "budget": {"compressor": "ByteBudget(100000, codec=Step())", "steps": 4},
+    "budget": {"compressor": "ByteBudget(100000)", "steps": 4},
     "plateau": {"compressor": "Compressor(Plateau(), NoFeedback())", "steps": 3},
     "text": {"compressor": "hggtopk", "context": 16, "batch_size": 4, "steps": 3, "lr": 1e-3},
 }
