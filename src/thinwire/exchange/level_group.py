@@ -31,11 +31,11 @@ class LevelGroup(Group):
 
     def __init__(self, codec: Codec, members: Mapping[str, Member], place: Place) -> None:
         super().__init__(codec, members, place)
+        assert is_evenly_spaced(codec)
+        self._block = codec.block if isinstance(codec.block, int) else 1
         self._cuts = [_cut(codec, member.spec, place.world) for member in members.values()]
         self._lengths = list(zip(*self._cuts, strict=True))
         self._codecs = [joint_values(codec, lengths) or codec for lengths in self._lengths]
-        block = getattr(codec, "block", None)
-        self._block = block if isinstance(block, int) else 1
 
     @staticmethod
     def takes(codec: Codec, spec: Spec, world: int) -> bool:

@@ -17,11 +17,11 @@ def extremes(x: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
     ``ends``, here and below: int64, where each segment ends, strictly ascending, the last at n.
     """
     lengths = _lengths(ends)
-    if x.numel() >= _LONG * len(ends):
+    if len(ends) and x.numel() >= _LONG * len(ends):
         each = [blocks.extremes(part.view(1, -1)) for part in torch.split(x, lengths.tolist())]
-        low, high = (torch.cat(found) for found in zip(*each, strict=True)) if each else (x, x)
-        return low.view(-1, 1), high.view(-1, 1)
-    low, high = (torch.segment_reduce(x, how, lengths=lengths, unsafe=True) for how in ("min", "max"))
+        low, high = (torch.cat(found) for found in zip(*each, strict=True))
+    else:
+        low, high = (torch.segment_reduce(x, how, lengths=lengths, unsafe=True) for how in ("min", "max"))
     return low.view(-1, 1), high.view(-1, 1)
 
 
