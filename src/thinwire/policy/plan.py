@@ -80,6 +80,8 @@ class Signals:
     """Measured or stated time of one way over the link for the shortest message."""
     turns: tuple[Turn, ...] = ()
     """Earlier rounds of this client on this link, the newest last."""
+    reserved_bytes: int = 0
+    """Bytes of this message that are spent already, on tensors that travel losslessly whatever the policy wants."""
     energies: Mapping[str, float] = field(default_factory=dict)
     """Sum of squares of every float tensor that is to be sent, error feedback included."""
     curves: Mapping[str, Curve] = field(default_factory=dict)
