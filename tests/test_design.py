@@ -16,13 +16,13 @@ SOURCE = Path(thinwire.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 PUBLIC = [
-    "AdaComp", "AdaQuantFL", "Ans", "ByEnergy", "ByImportance", "ByVolume", "ByteBudget", "Cast", "ChunkTopK", "Clip",
-    "Codec", "Compressor", "DGCSampling", "Deadline", "Eden", "Encoded", "ErrorBound", "ErrorFeedback", "Fixed",
-    "Gaussian", "HggTopK", "Huffman", "Indices", "LowRank", "MSTopK", "Message", "MomentumCorrection", "NF4", "Natural",
-    "NoFeedback", "NonFiniteError", "OneBit", "Planes", "Plateau", "Qsgd", "RandomK", "Ranges", "Raw", "Rdoq",
-    "RedSync", "Report", "ReusedThreshold", "SIDCo", "Sign", "Signals", "Smallest", "Sparse", "Spec", "Step", "Symbols",
-    "Ternary", "Threshold", "TopK", "Uniform", "WarmUp", "WireError", "Zstd", "decode", "dumps", "encode", "inspect",
-    "loads", "parse", "specs", "zoo",
+    "AdaComp", "AdaQuantFL", "Ans", "BitRound", "ByEnergy", "ByImportance", "ByVolume", "ByteBudget", "Cast",
+    "ChunkTopK", "Clip", "Codec", "Compressor", "DGCSampling", "Deadline", "Eden", "Encoded", "ErrorBound",
+    "ErrorFeedback", "Fixed", "Gaussian", "HggTopK", "Huffman", "Indices", "LowRank", "MSTopK", "Message",
+    "MomentumCorrection", "NF4", "Natural", "NoFeedback", "NonFiniteError", "OneBit", "Planes", "Plateau", "Qsgd",
+    "RandomK", "Ranges", "Raw", "Rdoq", "RedSync", "Report", "ReusedThreshold", "SIDCo", "Sign", "Signals",
+    "Smallest", "Sparse", "Spec", "Step", "Symbols", "Ternary", "Threshold", "TopK", "Uniform", "WarmUp", "WireError",
+    "Zstd", "decode", "dumps", "encode", "inspect", "loads", "parse", "specs", "zoo",
 ]  # fmt: skip
 
 LAYERS = {

@@ -33,7 +33,7 @@ class ByteBudget:
     total_bytes: int | None = None
     ratio: float | None = None
     codec: Codec = child("Smallest()")
-    small: Codec = child("Step()")
+    small: Codec = child("BitRound()")
     below: int = 1024
     every: int = 10
 

@@ -36,7 +36,7 @@ def rungs(template: Codec, numel: int, energy: float, step: float, octaves: tupl
         return (template,)
     wanted: dict[str, list[Any]] = {
         "step": [step * 2.0**octave for octave in octaves] + [_NOTHING * math.sqrt(energy)],
-        "bits": list(range(1, 9)),
+        "bits": list(range(9)),
         "density": list(_DENSITIES),
         "nmse": [_error(numel, energy, step * 2.0**octave) for octave in octaves],
     }

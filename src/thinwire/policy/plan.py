@@ -109,13 +109,19 @@ class Policy(Protocol):
 
 
 def plan_by_size(specs: Mapping[str, Spec], large: Codec, small: Codec, below: int) -> Plan:
-    """Return ``small`` for 1-D tensors and those of fewer than ``below`` elements, ``large`` for the others.
+    """Return ``small`` for vectors and for tensors of fewer than ``below`` elements, ``large`` for the others.
 
-    Norms and biases are about 0.3 % of the bytes and most of the harm.
+    Norms, biases, scales, masks and statistics are about 0.3 % of the bytes and most of the harm. Their elements may
+    differ by any factor, so that no bound on the error of the whole says anything of the smaller ones.
     """
     return {name: large if is_large(spec, below) else small for name, spec in specs.items()}
 
 
 def is_large(spec: Spec, below: int) -> bool:
-    """Return whether a tensor is a matrix (or more) of at least ``below`` elements."""
-    return len(spec.shape) >= 2 and spec.numel >= below
+    """Return whether a tensor is a matrix (or more) of at least ``below`` elements.
+
+    A vector is one in whatever shape it comes, such as (1, n) or (n, 1, 1). But (n, 1) is a table of one column, such
+    as the weights of sparse features: each row is an entry of its own, as in any other table.
+    """
+    sides = sum(side > 1 for side in spec.shape)
+    return spec.numel >= below and (sides >= 2 or (len(spec.shape) == 2 and spec.shape[1] == 1))
