@@ -29,3 +29,25 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(given.lower(), lowered, n=1, cutoff=0.5)
     hint = f" Did you mean {lowered[near[0]]!r}?" if near else ""
     return f"unknown {kind} {given!r}.{hint} Known: {', '.join(names)}."
+
+
+def escaped(text: object, most: int = 200) -> str:
+    """Return a text of a stranger as it may be shown: one line, nothing that moves, hides or reorders what is around.
+
+    Control and format characters (escape sequences, bidi controls, line ends), surrogates and the like become escapes
+    such as ``\\x1b``; beyond ``most`` characters the text is cut, and the cut says how long it was. Applying it again
+    changes nothing but the length.
+    """
+    whole = str(text)
+    shown = "".join(sign if sign.isprintable() else _escape(sign) for sign in whole[:most])
+    return shown if len(whole) <= most else f"{shown}... ({len(whole):,} characters)"
+
+
+def quoted(name: object, most: int = 120) -> str:
+    """Return a stranger's name in quotes, as ``repr`` writes it but cut like ``escaped``."""
+    whole = str(name)
+    return repr(whole) if len(whole) <= most else f"{whole[:most]!r}... ({len(whole):,} characters)"
+
+
+def _escape(sign: str) -> str:
+    return sign.encode("unicode_escape").decode()

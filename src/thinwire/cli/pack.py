@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinwire.cli.bad_input import BadInput
-from thinwire.cli.files import bytes_of, moving, output, progress
+from thinwire.cli.files import bytes_of, moving, output, over, progress
 
 if TYPE_CHECKING:
     from thinwire.checkpoint import Goal, PackReport
@@ -65,7 +65,7 @@ def act(options: argparse.Namespace) -> int:
             options.out or Path(f"{options.checkpoint}{SUFFIX}"), options.force, options.checkpoint, options.base
         )
     with moving(options.checkpoint), progress(options.quiet) as on_bytes:
-        report = pack(options.checkpoint, out, goal, options.base, options.seed, on_bytes)
+        report = pack(options.checkpoint, out, goal, options.base, options.seed, on_bytes, over=over(options.force))
     _show(out, report, bool(options.base))
     return 0
 

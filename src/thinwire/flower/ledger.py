@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from thinwire.files import write_files
+
 
 @dataclass(frozen=True)
 class Transfer:
@@ -32,4 +34,4 @@ class Transfer:
 def write_ledger(transfers: Iterable[Transfer], path: str | Path) -> None:
     """Write transfers as JSON: ``{"schema": "thinwire.ledger/1", "transfers": [...]}``."""
     data = {"schema": "thinwire.ledger/1", "transfers": [asdict(t) for t in transfers]}
-    Path(path).write_text(json.dumps(data, indent=1))
+    write_files({Path(path): json.dumps(data, indent=1)})
