@@ -12,7 +12,6 @@ from torch import Tensor
 
 from thinwire.checkpoint.difference import restored
 from thinwire.checkpoint.entries import LIMITS
-from thinwire.checkpoint.errors import CheckpointError
 from thinwire.checkpoint.goals import Chooser, Goal
 from thinwire.checkpoint.head import Head, dump_head
 from thinwire.checkpoint.measure import energy64, squared_error
@@ -31,6 +30,7 @@ from thinwire.checkpoint.sink import Sink, lying
 from thinwire.checkpoint.source import open_checkpoint
 from thinwire.checkpoint.survey import Survey, against
 from thinwire.codec import decode
+from thinwire.errors import CheckpointError
 from thinwire.files import Over, check_target, replaced
 from thinwire.wire import dumps
 

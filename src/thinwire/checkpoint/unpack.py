@@ -13,7 +13,6 @@ from torch import Tensor
 
 from thinwire.checkpoint.difference import Mode, restored
 from thinwire.checkpoint.entries import Entry
-from thinwire.checkpoint.errors import CheckpointError
 from thinwire.checkpoint.head import Head
 from thinwire.checkpoint.packed import BASE_DIGEST_BYTES, CONTENT_DIGEST_BYTES, PackedFile, open_packed
 from thinwire.checkpoint.pieces import Piece
@@ -21,7 +20,7 @@ from thinwire.checkpoint.progress import OnBytes, ignore
 from thinwire.checkpoint.sink import Sink, lying
 from thinwire.checkpoint.source import Checkpoint, open_checkpoint
 from thinwire.codec import Encoded, decode
-from thinwire.errors import WireError
+from thinwire.errors import CheckpointError, WireError
 from thinwire.files import Over, check_target, replaced
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from thinwire.cli import options as room
 from thinwire.cli.bad_input import BadInput, bad_input
+from thinwire.cli.screen import say
 
 if TYPE_CHECKING:
     from thinwire.lab.planned import Planned
@@ -45,7 +46,7 @@ def run_all(
     """Run what is to be done, write the report of all that is there, and return the exit code."""
     failed = _run(options, out, wanted, todo, jobs)
     for slug, reason in failed.items():
-        print(f"failed: {slug}: {reason} (traceback: {out / 'failed' / slug}.txt)")
+        say(f"failed: {slug}: {reason} (traceback: {out / 'failed' / slug}.txt)")
     if len(failed) < len(wanted):
         _report(out)
     return 1 if failed else 0

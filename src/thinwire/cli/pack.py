@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from thinwire.cli.bad_input import BadInput
 from thinwire.cli.files import bytes_of, moving, output, over, progress
+from thinwire.cli.screen import named, say
 
 if TYPE_CHECKING:
     from thinwire.checkpoint import Goal, PackReport
@@ -94,4 +95,4 @@ def _show(out: Path, report: PackReport, difference: bool) -> None:
     if difference:
         error += f" of the difference, {report.nmse:.2g} of the tensors"
     sizes = f"{report.file_bytes:,} bytes, {report.ratio:.2f} times smaller than {report.dense_bytes:,}"
-    print(f"{out}: {sizes}; {error}; {kept} of {report.tensors} tensors keep every bit; {report.wall_s:.1f} s")
+    say(f"{named(out)}: {sizes}; {error}; {kept} of {report.tensors} tensors keep every bit; {report.wall_s:.1f} s")

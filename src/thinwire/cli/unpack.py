@@ -8,6 +8,7 @@ from pathlib import Path
 from thinwire.cli.bad_input import BadInput
 from thinwire.cli.files import bytes_of, moving, output, over, progress
 from thinwire.cli.pack import SUFFIX
+from thinwire.cli.screen import named, say
 
 SUMMARY = "restore a checkpoint that was packed"
 EPILOG = """A file that is damaged, cut short, or meant for another base is refused; so is one whose checkpoint would
@@ -43,7 +44,7 @@ def act(options: argparse.Namespace) -> int:
         report = unpack(options.packed, out, options.base, most, on_bytes, over(options.force))
     ratio = report.file_bytes / report.packed_bytes
     sizes = f"{report.file_bytes:,} bytes, {ratio:.2f} times larger than {report.packed_bytes:,}"
-    print(f"{out}: {sizes}; {report.tensors} tensors; {report.wall_s:.1f} s")
+    say(f"{named(out)}: {sizes}; {report.tensors} tensors; {report.wall_s:.1f} s")
     return 0
 
 
