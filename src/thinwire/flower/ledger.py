@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from thinwire.compressor import Report
+from thinwire.files import write_files
 from thinwire.flower.names import short
 
 
@@ -48,4 +49,4 @@ def codecs_of(report: Report) -> dict[str, str]:
 def write_ledger(transfers: Iterable[Transfer], path: str | Path) -> None:
     """Write transfers as JSON: ``{"schema": "thinwire.ledger/1", "transfers": [...]}``."""
     data = {"schema": "thinwire.ledger/1", "transfers": [asdict(t) for t in transfers]}
-    Path(path).write_text(json.dumps(data, indent=1))
+    write_files({Path(path): json.dumps(data, indent=1)})

@@ -155,7 +155,3 @@ def _read(frame: Frame, expect: Mapping[str, Spec]) -> Message:
     if records.left or body.left:
         raise WireError(f"{records.left} bytes of records and {body.left} of body are left over")
     return message
-
-
-def split_specs(expect, limits=DEFAULT_LIMITS):  # TEMP
-    return dict(expect), {}

@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 
 import thinwire
+from thinwire.files import write_files
 from thinwire.lab.models.catalogue import find
-from thinwire.lab.replace import replace_files
 from thinwire.lab.training.begin import begin
 from thinwire.lab.training.board import board
 from thinwire.lab.training.checkpoint import Writer
@@ -100,5 +100,5 @@ def _terms(told: Work, dataset: Dataset) -> dict[str, Any]:
 def _note(told: Work, replica: Replica, draw: Callable[[Records], None]) -> None:
     """Write the result as it is after an epoch."""
     made = result(told.config, replica.model, replica.dataset.kind, replica.records, replica.averaging)
-    replace_files({told.out / RESULT: json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n"})
+    write_files({told.out / RESULT: json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n"})
     draw(replica.records)
