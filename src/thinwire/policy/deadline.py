@@ -26,7 +26,7 @@ class Way:
     frame_bytes: float
     """What its frame takes; of the budget: at most."""
     codec_s: float = 0.0
-    """Seconds of coding, as measured in earlier rounds that went this way; 0 where none did."""
+    """Seconds of coding, as measured in earlier rounds that went this way; 0 where fewer than two did."""
     known: bool = True
     """Whether that was measured, or there is nothing to code."""
     in_time: bool = True
@@ -44,7 +44,7 @@ class Deadline:
     ``total_bytes``) is the most that it takes: beyond, bytes buy nothing. Where all of that is in time, the quickest of
     three ways: dense, ``cheap`` (a codec of fixed ``bits``), the budget; so a link that outruns the codec gets none.
     The first round sends a quarter of what a stated bandwidth carries in half the deadline, or, if none is stated, the
-    dense size divided by ``start``.
+    dense size divided by ``start``. One slow round is forgotten, the first above all, in which a client compiles.
     """
 
     seconds: float
@@ -103,6 +103,7 @@ class Deadline:
 
     def way(self, specs: Mapping[str, Spec], signals: Signals) -> Way:
         """Return how this round's message is to be sent."""
+        signals = replace(signals, turns=self._believed(signals.turns))
         dense, cheap, budget = self._ways(specs, signals.turns)
         if not signals.turns:
             room = min(self._first_bytes(dense.frame_bytes, signals), budget.frame_bytes)
@@ -133,6 +134,18 @@ class Deadline:
         """Return how many bytes may be risked, sent in this way."""
         latency_s = _latency_s(signals)
         return self._prudent([in_time_bytes(turn, self.seconds, latency_s, way.codec_s) for turn in signals.turns])
+
+    def _believed(self, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        """Return the turns; of a single one, what it says of the link and not all that it says of the client.
+
+        In its first round a client loads and compiles, which it may never do again. As before that round, receiving and
+        training are taken for a share of the deadline, if they took no less; a link that was not measured is unknown.
+        """
+        if len(turns) != 1:
+            return turns
+        turn = turns[0]
+        before_s = min(turn.receive_s + turn.compute_s, _TRAINING_SHARE * self.seconds)
+        return (replace(turn, receive_s=0.0, compute_s=before_s),) if bytes_per_s(turn) else ()
 
     def _prudent(self, samples: Sequence[float]) -> float:
         return prudent(samples, self.worth, self.most_late)
