@@ -10,7 +10,7 @@ from typing import Any
 from thinwire.codec import Codec, Spec, State
 from thinwire.policy.estimate import bytes_per_s, high, in_time_bytes, prudent
 from thinwire.policy.plan import Plan, Policy, Signals, Trial, Turn, plan_by_size
-from thinwire.registry import child, register
+from thinwire.registry import child, register, text
 
 _TRAINING_SHARE = 0.5
 """Of the deadline, as long as no round has been measured."""
@@ -60,9 +60,9 @@ class Deadline:
         if not 0 < self.seconds < math.inf:
             raise ValueError(f"Deadline: seconds is {self.seconds!r}, expected more than 0")
         if not hasattr(self.budget, "total_bytes") or not hasattr(self.budget, "ratio"):
-            raise ValueError(f"Deadline: {self.budget!r} has no total_bytes and ratio; use ByteBudget(ratio=5)")
+            raise ValueError(f"Deadline: {text(self.budget)} has no total_bytes and ratio; use ByteBudget(ratio=5)")
         if not isinstance(getattr(self.cheap, "bits", None), int):
-            raise ValueError(f"Deadline: {self.cheap!r} has no fixed bits; use Uniform(bits=8)")
+            raise ValueError(f"Deadline: {text(self.cheap)} has no fixed bits; use Uniform(bits=8)")
         for name, value, most in (("worth", self.worth, math.inf), ("most_late", self.most_late, 1.0)):
             if not 0 <= value < most:
                 raise ValueError(f"Deadline: {name} is {value!r}, expected at least 0 and below {most:g}")
@@ -103,18 +103,18 @@ class Deadline:
 
     def way(self, specs: Mapping[str, Spec], signals: Signals) -> Way:
         """Return how this round's message is to be sent."""
-        signals = replace(signals, turns=self._believed(signals.turns))
-        dense, cheap, budget = self._ways(specs, signals.turns)
-        if not signals.turns:
+        turns, latency_s = self._believed(signals.turns), _latency_s(signals)
+        dense, cheap, budget = self._ways(specs, turns)
+        if not turns:
             room = min(self._first_bytes(dense.frame_bytes, signals), budget.frame_bytes)
             return replace(budget, frame_bytes=room)
-        full = [way for way in (dense, cheap, budget) if way.frame_bytes <= self._room(way, signals)]
+        full = [way for way in (dense, cheap, budget) if way.frame_bytes <= self._room(way, turns, latency_s)]
         # What nobody measured may take any time: it is tried where nothing else is in time.
         full = [way for way in full if way.known] or full
         if full:
-            speed = self._prudent([bytes_per_s(turn, _latency_s(signals)) for turn in signals.turns])
+            speed = self._prudent([bytes_per_s(turn, latency_s) for turn in turns])
             return min(full, key=lambda way: way.codec_s + way.frame_bytes / max(speed, 1e-9))
-        room = self._room(budget, signals)
+        room = self._room(budget, turns, latency_s)
         return replace(budget, frame_bytes=room, in_time=room > 0)
 
     def _ways(self, specs: Mapping[str, Spec], turns: Sequence[Turn]) -> tuple[Way, Way, Way]:
@@ -130,10 +130,9 @@ class Deadline:
         ways = [Way(name, sizes[name], high(spent[name]), bool(spent[name])) for name in sizes]
         return replace(ways[0], known=True), ways[1], ways[2]
 
-    def _room(self, way: Way, signals: Signals) -> float:
+    def _room(self, way: Way, turns: Sequence[Turn], latency_s: float) -> float:
         """Return how many bytes may be risked, sent in this way."""
-        latency_s = _latency_s(signals)
-        return self._prudent([in_time_bytes(turn, self.seconds, latency_s, way.codec_s) for turn in signals.turns])
+        return self._prudent([in_time_bytes(turn, self.seconds, latency_s, way.codec_s) for turn in turns])
 
     def _believed(self, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
         """Return the turns; of a single one, what it says of the link and not all that it says of the client.

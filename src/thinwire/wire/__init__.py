@@ -16,7 +16,7 @@ from torch import Tensor
 from thinwire.codec import Encoded, Message, Spec, decode
 from thinwire.errors import WireError
 from thinwire.kernels.raw_bytes import raw_bytes
-from thinwire.wire.frame import HEADER, INLINE_SCHEMA, MAGIC, VERSION, Frame, open_frame
+from thinwire.wire.frame import CHECKSUM_BYTES, HEADER, INLINE_SCHEMA, MAGIC, VERSION, Frame, open_frame
 from thinwire.wire.integers import Reader, varint
 from thinwire.wire.limits import DEFAULT_LIMITS, INLINE_LIMITS, Limits
 from thinwire.wire.records import Body, read_tensor, write_record
@@ -25,17 +25,24 @@ from thinwire.wire.table import describe, shown
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "FRAME_BYTES",
     "INLINE_LIMITS",
+    "TENSOR_BYTES",
     "Inspection",
     "Limits",
     "decode_message",
     "dumps",
+    "frame_bytes",
     "inspect",
     "loads",
     "loads_any",
+    "record_bytes",
     "schema_id",
     "shown",
 ]
+
+FRAME_BYTES, TENSOR_BYTES = 64, 16
+"""At most what a frame adds to its payload, and to that for every tensor: the law of the format."""
 
 
 def dumps(message: Mapping[str, Encoded], schema: bool = False) -> bytes:
@@ -44,13 +51,8 @@ def dumps(message: Mapping[str, Encoded], schema: bool = False) -> bytes:
     Names and shapes are not sent, only the hash of the schema, which the receiver must share; with ``schema=True`` they
     are, so that ``inspect`` and ``loads_any`` can read the frame alone.
     """
-    table: dict[bytes, int] = {}
-    records, leaves = bytearray(), []
-    for encoded in message.values():
-        description = describe(encoded.codec)
-        records += varint(table.setdefault(description, len(table)))
-        write_record(encoded, records)
-        leaves += [raw_bytes(leaf).numpy().data for leaf in encoded.leaves()]
+    table, records = _described(message)
+    leaves = [raw_bytes(leaf).numpy().data for encoded in message.values() for leaf in encoded.leaves()]
     expected = {name: encoded.spec for name, encoded in message.items()}
     names = dump_schema(expected) if schema else b""
     head = b"".join(table)
@@ -62,6 +64,31 @@ def dumps(message: Mapping[str, Encoded], schema: bool = False) -> bytes:
     for piece in pieces:
         checksum = zlib.crc32(piece, checksum)
     return b"".join([*pieces, struct.pack("<I", checksum)])
+
+
+def frame_bytes(message: Mapping[str, Encoded]) -> int:
+    """Return ``len(dumps(message))`` without making the frame."""
+    table, records = _described(message)
+    payload = sum(encoded.payload_bytes for encoded in message.values())
+    return HEADER.size + sum(map(len, table)) + len(records) + payload + CHECKSUM_BYTES
+
+
+def record_bytes(encoded: Encoded) -> int:
+    """Return what a frame adds to a tensor's payload, its share of the table of codecs aside: a byte or two at most."""
+    record = bytearray()
+    write_record(encoded, record)
+    return 1 + len(record)
+
+
+def _described(message: Mapping[str, Encoded]) -> tuple[dict[bytes, int], bytearray]:
+    """Return the table of codecs, each with its place, and the records of all tensors."""
+    table: dict[bytes, int] = {}
+    records = bytearray()
+    for encoded in message.values():
+        description = describe(encoded.codec)
+        records += varint(table.setdefault(description, len(table)))
+        write_record(encoded, records)
+    return table, records
 
 
 def loads(data: bytes, expect: Mapping[str, Spec], limits: Limits = DEFAULT_LIMITS) -> Message:

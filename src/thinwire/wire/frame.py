@@ -14,6 +14,7 @@ from thinwire.wire.table import load_codecs
 
 MAGIC, VERSION = b"TWIR", 1
 HEADER = struct.Struct("<4sBBHIIII16s")
+CHECKSUM_BYTES = 4
 INLINE_SCHEMA = 1
 
 if sys.byteorder != "little":  # pragma: no cover
