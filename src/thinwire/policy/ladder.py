@@ -44,6 +44,12 @@ def rungs(template: Codec, numel: int, energy: float, step: float, octaves: tupl
     return tuple(dict.fromkeys(codec for codec in made if codec is not None))
 
 
+def coarsest_rung(template: Codec, numel: int, energy: float) -> Codec:
+    """Return the template as coarse as ``rungs`` ever makes it."""
+    made = rungs(template, numel, energy, math.sqrt(energy / max(numel, 1)), (6.0,))
+    return made[0] if knob(template) == "bits" else made[-1] if made else template
+
+
 def between(codec: Codec, others: Iterable[Codec]) -> tuple[Codec, ...]:
     """Return codecs half-way (by ratio) to the next finer and the next coarser of its kind, if those are far."""
     field = smooth_field(codec)

@@ -17,6 +17,7 @@ class Point:
 
     codec: Codec
     payload_bytes: float
+    """What the tensor adds to a frame: its payload, and the few bytes of its record."""
     distortion: float
     """Sum of squared errors."""
 
@@ -31,11 +32,18 @@ class Trial:
     plan: Plan
     points: Mapping[str, Point]
     specs: Mapping[str, Spec] = field(default_factory=dict)
+    head_bytes: float = 0.0
+    """What the frame takes beside what its tensors add to it."""
 
     @property
     def payload_bytes(self) -> float:
         """Bytes of all tensors."""
         return sum(point.payload_bytes for point in self.points.values())
+
+    @property
+    def frame_bytes(self) -> float:
+        """Bytes of the frame."""
+        return self.payload_bytes + self.head_bytes
 
     @property
     def distortion(self) -> float:

@@ -17,7 +17,16 @@ from thinwire.codec import Encoded, Message, Spec, Specs, decode
 from thinwire.errors import WireError
 from thinwire.kernels.raw_bytes import raw_bytes
 from thinwire.wire.fits import first_refusal, refusal, split_specs
-from thinwire.wire.frame import HEADER, INLINE_SCHEMA, MAGIC, MOST_CODECS, VERSION, Frame, open_frame
+from thinwire.wire.frame import (
+    CHECKSUM_BYTES,
+    HEADER,
+    INLINE_SCHEMA,
+    MAGIC,
+    MOST_CODECS,
+    VERSION,
+    Frame,
+    open_frame,
+)
 from thinwire.wire.integers import Reader, varint
 from thinwire.wire.limits import DEFAULT_LIMITS, INLINE_LIMITS, Limits
 from thinwire.wire.records import Body, read_tensor, write_record
@@ -26,21 +35,28 @@ from thinwire.wire.table import Table, describe, load_codecs, shown
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "FRAME_BYTES",
     "INLINE_LIMITS",
+    "TENSOR_BYTES",
     "Inspection",
     "Limits",
     "decode_message",
     "dump_schema",
     "dumps",
+    "frame_bytes",
     "inspect",
     "load_schema",
     "loads",
     "loads_any",
+    "record_bytes",
     "refusal",
     "schema_id",
     "shown",
     "split_specs",
 ]
+
+FRAME_BYTES, TENSOR_BYTES = 64, 16
+"""At most what a frame adds to its payload, and to that for every tensor: the law of the format."""
 
 
 def dumps(message: Mapping[str, Encoded], schema: bool = False, limits: Limits | None = None) -> bytes:
@@ -55,13 +71,8 @@ def dumps(message: Mapping[str, Encoded], schema: bool = False, limits: Limits |
     expected = {name: encoded.spec for name, encoded in message.items()}
     if (why := first_refusal(expected, limits)) is not None:
         raise ValueError(why)
-    table: dict[bytes, int] = {}
-    records, leaves = bytearray(), []
-    for encoded in message.values():
-        description = describe(encoded.codec)
-        records += varint(table.setdefault(description, len(table)))
-        write_record(encoded, records)
-        leaves += [raw_bytes(leaf).numpy().data for leaf in encoded.leaves()]
+    table, records = _described(message)
+    leaves = [raw_bytes(leaf).numpy().data for encoded in message.values() for leaf in encoded.leaves()]
     told = dump_schema(expected, limits)
     head, names = b"".join(table), told if schema else b""
     _check_sizes(len(table), len(head) + len(names) + len(records), limits.header_bytes_of(len(message)))
@@ -81,6 +92,31 @@ def _check_sizes(codecs: int, header_bytes: int, most_bytes: int) -> None:
             f"{codecs} different codecs and {header_bytes} bytes of codecs, names and records; a frame has at most "
             f"{MOST_CODECS} and {most_bytes}: send the tensors in two messages"
         )
+
+
+def frame_bytes(message: Mapping[str, Encoded]) -> int:
+    """Return ``len(dumps(message))`` without making the frame."""
+    table, records = _described(message)
+    payload = sum(encoded.payload_bytes for encoded in message.values())
+    return HEADER.size + sum(map(len, table)) + len(records) + payload + CHECKSUM_BYTES
+
+
+def record_bytes(encoded: Encoded) -> int:
+    """Return what a frame adds to a tensor's payload, its share of the table of codecs aside: a byte or two at most."""
+    record = bytearray()
+    write_record(encoded, record)
+    return 1 + len(record)
+
+
+def _described(message: Mapping[str, Encoded]) -> tuple[dict[bytes, int], bytearray]:
+    """Return the table of codecs, each with its place, and the records of all tensors."""
+    table: dict[bytes, int] = {}
+    records = bytearray()
+    for encoded in message.values():
+        description = describe(encoded.codec)
+        records += varint(table.setdefault(description, len(table)))
+        write_record(encoded, records)
+    return table, records
 
 
 def loads(data: bytes, expect: Mapping[str, Spec], limits: Limits = DEFAULT_LIMITS) -> Message:

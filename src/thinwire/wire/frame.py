@@ -12,6 +12,7 @@ from thinwire.wire.limits import Limits
 
 MAGIC, VERSION = b"TWIR", 1
 HEADER = struct.Struct("<4sBBHIIII16s")
+CHECKSUM_BYTES = 4
 INLINE_SCHEMA = 1
 MOST_CODECS = 2**16 - 1
 
