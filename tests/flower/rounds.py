@@ -8,9 +8,9 @@ from conftest import SHAPES
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from thinwire.flower import carrier
+from thinwire.flower.names import full_name
 
-NAMED = {carrier.full_name("arrays", name): shape for name, shape in SHAPES.items()}
+NAMED = {full_name("arrays", name): shape for name, shape in SHAPES.items()}
 """Shapes of the small model by the names that its tensors have in frames."""
 
 

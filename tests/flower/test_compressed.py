@@ -21,7 +21,7 @@ from flwr.serverapp.strategy import (
 )
 from rounds import client, one_round
 
-from thinwire.flower import CompressedGrid, LocalGrid, carrier, compress_client, compress_server
+from thinwire.flower import CompressedGrid, LocalGrid, compress_client, compress_server, records
 
 STRATEGIES = {
     "FedAvg": FedAvg,
@@ -123,7 +123,7 @@ def test_bytes_are_those_of_the_frames(client_app, initial_arrays) -> None:
     class Weighed(LocalGrid):
         def push_messages(self, messages):
             messages = list(messages)
-            sizes.extend(len(carrier.carried_anywhere(m.content, carrier.DOWN)[1]) for m in messages)
+            sizes.extend(len(records.carried(m.content, records.DOWN)) for m in messages)
             return super().push_messages(messages)
 
     grid = CompressedGrid(Weighed(compress_client(client_app), 2))
@@ -135,8 +135,8 @@ def test_each_model_is_encoded_once_not_per_client(client_app, initial_arrays, m
     from thinwire.flower import references
 
     count = []
-    encode = references.Publisher._delta
-    monkeypatch.setattr(references.Publisher, "_delta", lambda *args: count.append(1) or encode(*args))
+    encode = references.References._made
+    monkeypatch.setattr(references.References, "_made", lambda *args: count.append(1) or encode(*args))
     grid = CompressedGrid(LocalGrid(compress_client(client_app), 8))
     FedAvg().start(grid, initial_arrays, num_rounds=3)
     assert len(count) == 4  # the first model, and one after each round

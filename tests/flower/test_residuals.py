@@ -12,14 +12,14 @@ from flwr.serverapp.strategy import (
 )
 from rounds import NAMED, client, one_round
 
-from thinwire.flower import CompressedGrid, LocalGrid, carrier, compress_client, state
-from thinwire.flower.instructions import Instructions
-from thinwire.flower.package import Reply
+from thinwire.flower import CompressedGrid, LocalGrid, compress_client, fixed_sampling, records, state
+from thinwire.flower.names import full_name, short
+from thinwire.flower.protocol import Fate, Outcome, Reply, model_hash
 from thinwire.wire import decode_message, loads
 
 
 class Watched(CompressedGrid):
-    """After every send: the model that each answering node holds, by its own state, beside what the server thinks."""
+    """After every send: the models that each answering node holds, by its own state, beside what the server thinks."""
 
     def __init__(self, grid: LocalGrid, *args, **kwargs) -> None:
         super().__init__(grid, *args, **kwargs)
@@ -31,11 +31,12 @@ class Watched(CompressedGrid):
             node = reply.metadata.src_node_id
             if reply.has_error():
                 continue
-            shelf = state.load(self.local.context(node)).shelf
-            believed = self.nodes[node].held
-            assert shelf.current.id == believed.current
-            assert believed.keyframe is None or shelf.keyframe.id == believed.keyframe
-            self.checked += 1
+            kept = state.load(self.local.context(node))
+            for id in self.nodes[node].held:
+                theirs = model_hash(dict(kept.reference(id)))
+                assert theirs[: len(id)] == id
+                assert theirs == self._downlink._references._held[id].hash
+            self.checked += bool(self.nodes[node].held)
         return replies
 
 
@@ -47,9 +48,11 @@ def test_references_stay_identical(fraction, lossy, client_app, initial_arrays) 
         return lossy and rng.random() < 0.3
 
     grid = LocalGrid(compress_client(client_app), 10, drop=drop)
-    watched = Watched(grid, downlink="ErrorBound(nmse=0.1)", keyframe_every=3)
-    FedAvg(fraction_train=fraction, fraction_evaluate=0.3).start(watched, initial_arrays, num_rounds=12, timeout=1)
+    watched = Watched(grid, downlink="ErrorBound(nmse=0.1)")
+    with fixed_sampling(3):
+        FedAvg(fraction_train=fraction, fraction_evaluate=0.3).start(watched, initial_arrays, num_rounds=12, timeout=1)
     assert watched.checked >= (12 if lossy else 30)
+    assert not any(t.kind == "refused" for t in watched.ledger)
 
 
 def test_residuals_count_only_once_the_server_accepted(initial_arrays) -> None:
@@ -68,11 +71,12 @@ def test_residuals_count_only_once_the_server_accepted(initial_arrays) -> None:
         one_round(grid, arrays, round_)
         now = state.load(grid._grid.inner.context(1))
         assert now.pending_round == round_
-    settled = now.settled(Instructions("auto", 8, accepted=7)).committed
-    assert settled.keys() == {"residual/" + carrier.full_name("arrays", "hidden.weight")}
+    now.meet(now.session, (Fate(now.answered[-1].sequence, Outcome.TAKEN),))
+    settled = now.committed
+    assert settled.keys() == {"residual/" + full_name("arrays", "hidden.weight")}
     total = sum(decoded["hidden.weight"] for decoded in seen)
     wanted = sum(given["hidden.weight"] for given in wanted_updates(lost))
-    name = "residual/" + carrier.full_name("arrays", "hidden.weight")
+    name = "residual/" + full_name("arrays", "hidden.weight")
     assert torch.allclose(total + settled[name], wanted, atol=1e-4)
 
 
@@ -88,11 +92,11 @@ class Recording:
     def send_and_receive(self, messages, *, timeout=None):
         replies = self.inner.send_and_receive(messages, timeout=timeout)
         for reply in replies:
-            frame = Reply.loads(carrier.carried_anywhere(reply.content, carrier.UP)[1]).frame
+            frame = Reply.loads(records.carried(reply.content, records.UP)).frame
             from thinwire import Spec
 
             decoded = decode_message(loads(frame, {n: Spec(s, torch.float32) for n, s in NAMED.items()}))
-            self.seen.append({carrier.short(n): x for n, x in decoded.items()})
+            self.seen.append({short(n): x for n, x in decoded.items()})
         return replies
 
 

@@ -18,7 +18,7 @@ from rounds import client, one_round
 import thinwire as tw
 from thinwire.codec import Spec
 from thinwire.flower import CompressedGrid, LocalGrid, compress_client, state
-from thinwire.flower.turns import KEPT, LATE
+from thinwire.flower.round_timings import KEPT, LATE
 from thinwire.policy import Plan, Signals
 from thinwire.policy.importance import importances
 from thinwire.registry import register

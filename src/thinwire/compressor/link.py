@@ -107,7 +107,8 @@ _TINY_BYTES = 256
 
 def _exact_codec(x: Tensor) -> Codec:
     """Return the lossless codec of a tensor: byte planes under zstd, but for one too small to gain by it."""
-    return parse("Raw()" if x.numel() * x.itemsize < _TINY_BYTES else "Planes()")
+    codec: Codec = parse("Raw()" if x.numel() * x.itemsize < _TINY_BYTES else "Planes()")
+    return codec
 
 
 def _left(target: Tensor, sent: Encoded, history: State) -> Tensor | None:

@@ -183,7 +183,7 @@ def _compressed(reply: Message, message: Message, context: Context, received: Re
         package.session,
         package.sequence,
         frame,
-        update.report.nmse,
+        _float32(update.report.nmse),
         encode_s,
         received.decode_s,
         scale,
@@ -250,6 +250,10 @@ def _scale(update: Update, view: View, norm: float) -> float:
         return 1.0
     factor = np.float32(math.sqrt(max(0.0, room) / scaled))
     return float(np.nextafter(factor, np.float32(0)))
+
+
+def _float32(value: float) -> float:
+    return min(value, 3e38) if math.isfinite(value) else 0.0
 
 
 def _moved_to(arrays: Arrays, received: Received) -> str | None:
@@ -322,7 +326,8 @@ def compress_client(app: ClientApp, limits: Limits = INLINE_LIMITS) -> ClientApp
     """
     if isinstance(app, _CompressedClientApp):
         raise ValueError("this ClientApp is compressed already: call compress_client once")
-    if not isinstance(app, ClientApp):
-        hint = "; a ServerApp goes to compress_server" if isinstance(app, ServerApp) else ""
+    given: object = app
+    if not isinstance(given, ClientApp):
+        hint = "; a ServerApp goes to compress_server" if isinstance(given, ServerApp) else ""
         raise TypeError(f"compress_client takes a ClientApp, got {type(app).__name__}{hint}")
     return _CompressedClientApp(app, limits)

@@ -40,8 +40,8 @@ class Consistency:
     def __init__(self) -> None:
         self._usual: dict[tuple[str, Layout], Layout] = {}
 
-    def check(self, kind: str, replies: Mapping[str, Layout], sent: Layout) -> dict[str, WireError]:
-        """Return the replies to one model, by any key, that differ from the others, each with what differs.
+    def check(self, kind: str, replies: Mapping[int, Layout], sent: Layout) -> dict[int, WireError]:
+        """Return the replies to one model, by any number, that differ from the others, each with what differs.
 
         Most decide, or those that are like the message; where neither is so, all may be as they are. A lone reply is
         compared with the last ones.

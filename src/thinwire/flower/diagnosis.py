@@ -51,8 +51,8 @@ def diagnose(code: int, reason: str, packed: bool, proven: bool) -> Diagnosis:
         return Diagnosis(f"failed: {reason}")
     if UP in reason:
         return Diagnosis(
-            "has another mod in front of thinwire's, which cannot read compressed updates, and is sent dense arrays from "
-            "now on: put compression_mod first in ClientApp(mods=[...]), or use `app = compress_client(app)`",
+            "has another mod in front of thinwire's, which cannot read compressed updates, and is sent dense arrays "
+            "from now on: put compression_mod first in ClientApp(mods=[...]), or use `app = compress_client(app)`",
             Retry.DENSE,
         )
     where = "" if DOWN in reason else f" ({reason[:300]})"

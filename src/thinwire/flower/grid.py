@@ -168,7 +168,7 @@ class CompressedGrid(Grid):
                 self.rounds_log.failed(sent, "no reply in time")
 
     def _open(self, timed: Sequence[Timed]) -> tuple[list[Message], list[Retrying]]:
-        """Return the replies as the strategy expects them, and the messages to send again with their clients' errors."""
+        """Return the replies as the strategy expects them, and the messages to send again, with why."""
         replies: dict[int, Message] = {}
         answers, retries = dict[int, tuple[Message, Sent, float]](), list[Retrying]()
         for at, (reply, elapsed_s) in enumerate(timed):

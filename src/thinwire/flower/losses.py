@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from flwr.app import Message
 
@@ -15,7 +16,7 @@ _FAR, _LARGEST = 10.0, 1e30
 
 def loss_of(reply: Message) -> float | None:
     """Return the training loss among a reply's metrics; None where there is none, or none that can be."""
-    metrics = [*reply.content.metric_records.values(), *reply.content.config_records.values()]
+    metrics: list[Any] = [*reply.content.metric_records.values(), *reply.content.config_records.values()]
     for record in metrics:
         for name in NAMES:
             if isinstance(loss := record.get(name), int | float) and abs(loss) <= _LARGEST:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from flwr.app import Message
 
+from thinwire.flower.diagnosis import Diagnosis
 from thinwire.flower.losses import average
 from thinwire.flower.names import records_of
 from thinwire.flower.protocol import MOST_LOSSES, Fate, Outcome
+from thinwire.flower.records import Arrays
 from thinwire.flower.references import Model
 from thinwire.policy.importance import importances
 

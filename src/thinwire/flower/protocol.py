@@ -1,11 +1,12 @@
 """What server and clients send each other: packages down, replies up. All integers are little-endian; lists are
 counted by a varint (``wire/integers.py``).
 
-    package:  "TWDN" | version u8 | flags u8 | session u32 | sequence u32 | lineage u32 | base 16 bytes | target 32 bytes
-              | keep: ids of 16 bytes | verbatim: gaps | alone: gaps | exact: gaps
+    package:  "TWDN" | version u8 | flags u8 | session u32 | sequence u32 | lineage u32 | base 16 bytes
+              | target 32 bytes | keep: ids of 16 bytes | verbatim: gaps | alone: gaps | exact: gaps
               | others: (position, name) | instructions | frame
     reply:    "TWUP" | version u8 | flags u8 | session u32 | sequence u32 | nmse f32 | encode seconds f32
-              | decode seconds f32 | scale f32 | verbatim: gaps | alone: gaps | others: (position, name) | record | frame
+              | decode seconds f32 | scale f32 | verbatim: gaps | alone: gaps | others: (position, name)
+              | record | frame
 
 A package takes a client from a reference that it holds, or from nothing, to the model of a message. One without a frame
 is a model that the client holds already. Frames are ordinary thinwire frames. Every message to a node has a number of
@@ -187,8 +188,10 @@ class Reply:
         _, _, flags, session, sequence, *cost = _UP.unpack(reader.take(_UP.size))
         if not all(0 <= each < math.inf for each in cost) or cost[-1] > 1:
             raise WireError(f"a reply says NMSE, seconds and scale are {cost}, expected finite and not negative")
+        nmse, encode_s, decode_s, scale = cost
         beside = (_read_gaps(reader), _read_gaps(reader), _read_places(reader), _read_text(reader))
-        return cls(session, sequence, reader.take(reader.left), *cost, *beside, flags)
+        frame = reader.take(reader.left)
+        return cls(session, sequence, frame, nmse, encode_s, decode_s, scale, *beside, flags)
 
 
 def version_of(data: bytes) -> int | None:

@@ -1,4 +1,4 @@
-"""Which round a message belongs to, whoever drives the rounds: a strategy, an older one in threads, or a user's loop."""
+"""Which round a message belongs to, whoever drives them: a strategy, an older one in threads, a user's loop."""
 
 from __future__ import annotations
 

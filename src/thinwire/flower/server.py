@@ -71,8 +71,9 @@ def compress_server(
     """
     if isinstance(app, _CompressedServerApp):
         raise ValueError("this ServerApp is compressed already: call compress_server once")
-    if not isinstance(app, ServerApp):
-        hint = "; a ClientApp goes to compress_client" if isinstance(app, ClientApp) else ""
+    given: object = app
+    if not isinstance(given, ServerApp):
+        hint = "; a ClientApp goes to compress_client" if isinstance(given, ClientApp) else ""
         raise TypeError(f"compress_server takes a ServerApp, got {type(app).__name__}{hint}")
     compressor(uplink, "up"), compressor(downlink, "down")
     options = {"uplink": uplink, "downlink": downlink, "rounds": rounds, "exact": exact}

@@ -2,8 +2,8 @@
 
 A reply may be lost after error feedback kept what it left out, and several may be on their way at once. So feedback
 goes on as if every reply arrived (``pending``), and beside each reply whose fate is not known lies what undoes it: the
-residual before it, less the residual after it. The server's next message says which replies it took, which it waits for;
-of one that is neither, the undoing is added. ``target == sent + residual`` then holds for what the server has.
+residual before it, less the residual after it. The server's next message says which replies it took and which it waits
+for; of one that is neither, the undoing is added. ``target == sent + residual`` then holds for what the server has.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class ClientState:
             del self.exchanges[oldest]
 
     def save(self) -> None:
-        """Keep all of this: in the Context, in a folder if it is much, or not at all where there is none, which is said."""
+        """Keep all of this: in the Context, in a folder if it is much, or, which is said, not at all."""
         if self.stateless:
             return
         try:
@@ -210,9 +210,9 @@ class ClientState:
 
     def _become_stateless(self, error: OSError) -> None:
         _log.warning(
-            "node %s has no disk for what thinwire keeps between messages (%s): it goes on without error feedback, and is "
-            "sent the whole model every time. Name a folder with room: --node-config \"thinwire-folder='/path'\", or the "
-            "variable THINWIRE_STATE.",
+            "node %s has no disk for what thinwire keeps between messages (%s): it goes on without error feedback, "
+            "and is sent the whole model every time. Name a folder with room: "
+            "--node-config \"thinwire-folder='/path'\", or the variable THINWIRE_STATE.",
             self.context.node_id,
             error,
         )

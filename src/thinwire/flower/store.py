@@ -1,9 +1,9 @@
 """Where a client keeps tensors between messages: in Flower's ``Context`` while they are few, else in a folder.
 
-A deployment starts a process for each message, hands it the whole Context and gives it five seconds at its end to hand
-it back: what is large does not survive that. So from ``CONTEXT_BYTES`` on tensors are files of the node, and the Context
-holds the name of their folder. The folders lie in ``thinwire-folder`` of the node's config, else in the variable
-THINWIRE_STATE of the environment, else in the user's cache. Who has no disk keeps nothing, and says so.
+A deployment starts a process for each message, hands it the whole Context and gives it five seconds at its end to
+hand it back: what is large does not survive that. So from ``CONTEXT_BYTES`` on tensors are files of the node, and the
+Context holds the name of their folder. The folders lie in ``thinwire-folder`` of the node's config, else in the
+variable THINWIRE_STATE of the environment, else in the user's cache. Who has no disk keeps nothing, and says so.
 """
 
 from __future__ import annotations

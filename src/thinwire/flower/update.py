@@ -84,7 +84,8 @@ def encode_update(
 ) -> Update:
     """Return ``values`` as seen from ``view``. ``exact``: patterns of names that travel losslessly, beside NaN.
 
-    ``differences_only``: no difference to zeros instead of one to what the other end has. Raises ValueError from the compressor; neither values nor view nor state are changed.
+    ``differences_only``: no difference to zeros instead of one to what the other end has. Raises ValueError from the
+    compressor; neither values nor view nor state are changed.
     """
     given, verbatim, alone, lossless = dict[str, Tensor](), set[str](), set[str](), set[str]()
     for name, x in values.items():
@@ -93,7 +94,7 @@ def encode_update(
         given[name] = x if difference is None else difference
         if difference is None or must_be_exact(name, x, exact, view.new) or not all_finite(difference):
             lossless.add(name)
-            if difference is None or not same_bits(plus(base, difference), x):
+            if base is None or difference is None or not same_bits(plus(base, difference), x):
                 given[name] = x
                 verbatim.add(name)
         elif not (view.new or differences_only) and x.dtype.is_floating_point and energy(x) < energy(difference):
@@ -107,8 +108,8 @@ def encode_update(
             message[name] = encode(message[name].codec, values[name])
             verbatim.add(name)
     places = {name: at for at, name in enumerate(values)}
-    positions = (frozenset(places[name] for name in some) for some in (verbatim, alone - verbatim))
-    return Update(message, *positions, new_state, report)
+    lossless_places, alone_places = (frozenset(places[name] for name in names) for names in (verbatim, alone))
+    return Update(message, lossless_places, alone_places, new_state, report)
 
 
 def apply_update(
@@ -149,9 +150,9 @@ def must_be_exact(name: str, x: Tensor, patterns: str, new: bool) -> bool:
 def _has_few_values(x: Tensor) -> bool:
     """Return whether a large tensor holds a handful of distinct values, zero not counted; zeros alone are none."""
     flat = x.reshape(-1)
-    if flat.numel() < _SAMPLE or len(flat[:: max(1, flat.numel() // _SAMPLE)].unique()) > _FEW:
+    if flat.numel() < _SAMPLE or len(torch.unique(flat[:: max(1, flat.numel() // _SAMPLE)])) > _FEW:
         return False
-    values = flat.unique()
+    values = torch.unique(flat)
     return len(values) <= _FEW and bool((values != 0).any())
 
 

@@ -64,6 +64,7 @@ class Uplink:
         read: dict[int, Opened] = {}
         refused: dict[int, WireError] = {}
         for at, (message, sent, elapsed_s) in enumerate(replies):
+            self._learn_from_retry(sent)
             try:
                 read[at] = self._read(message, sent, elapsed_s)
             except WireError as error:
@@ -74,6 +75,12 @@ class Uplink:
             for at in range(len(replies))
         ]
 
+    def _learn_from_retry(self, sent: Sent) -> None:
+        """A client that answers what it was sent again was diagnosed rightly."""
+        if sent.diagnosis is not None:
+            self._nodes[sent.node_id].plain |= sent.diagnosis.retry is Retry.DENSE
+            _log.warning("node %d %s", sent.node_id, sent.diagnosis.text)
+
     def _odd_ones(self, read: Mapping[int, Opened]) -> dict[int, WireError]:
         """Return the replies that differ from the others to the same model."""
         groups: dict[tuple[str, Layout], dict[int, Layout]] = defaultdict(dict)
@@ -82,8 +89,8 @@ class Uplink:
                 names = counterparts(opened.arrays.order, sent.arrays.order)
                 groups[sent.kind, layout_of(sent.arrays, {})][at] = layout_of(opened.arrays, names)
         odd = dict[int, WireError]()
-        for (kind, sent), layouts in groups.items():
-            odd |= self._consistency.check(kind, layouts, sent)
+        for (kind, layout), layouts in groups.items():
+            odd |= self._consistency.check(kind, layouts, layout)
         return odd
 
     def _read(self, message: Message, sent: Sent, elapsed_s: float) -> Opened:
@@ -144,9 +151,6 @@ class Uplink:
         if sent.packed:
             node.proven = True
             node.accept(sent, opened.elapsed_s)
-        if sent.diagnosis is not None:
-            node.plain |= sent.diagnosis.retry is Retry.DENSE
-            _log.warning("node %d %s", sent.node_id, sent.diagnosis.text)
         if trains(sent.message) and (loss := loss_of(message)) is not None:
             self._nodes.reports.append((node.samples, loss))
         if opened.transfer is not None:
@@ -200,7 +204,7 @@ def _has_schema(frame: bytes) -> bool:
 
 
 def _check_values(given: Mapping[str, Tensor], bases: Mapping[str, Tensor], sent: Sent) -> None:
-    """Raise WireError on NaN or infinity where the model that was sent has none, or would have them in its own dtype."""
+    """Raise WireError on NaN or infinity, in the model's own dtype, where the model that was sent has none."""
     for name, x in given.items() if sent.model.tensors else ():
         if not x.dtype.is_floating_point:
             continue

@@ -61,14 +61,15 @@ class SlowSearch(Generic[T]):
             left -= tried
         return found
 
-    def _smaller(
-        self, found: Slow[T], smaller: Callable[[T], Iterable[T]], left: int
-    ) -> tuple[Slow[T], int] | None:
+    def _smaller(self, found: Slow[T], smaller: Callable[[T], Iterable[T]], left: int) -> tuple[Slow[T], int] | None:
         for tried, item in enumerate(smaller(found.item), 1):
             if tried > left:
                 return None
             slow = self._timed(item, 1)
-            if slow.share >= _NEARLY * found.share and (slow := self._timed(item, _AGAIN)).share >= _NEARLY * found.share:
+            if (
+                slow.share >= _NEARLY * found.share
+                and (slow := self._timed(item, _AGAIN)).share >= _NEARLY * found.share
+            ):
                 return slow, tried
         return None
 

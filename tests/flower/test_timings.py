@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
 import torch
@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rounds import client, one_round
 
-from thinwire.flower import CompressedGrid, LocalGrid, compress_client, exchange, state
-from thinwire.flower.instructions import Instructions
+from thinwire.flower import CompressedGrid, LocalGrid, compress_client, message_timer, state
 from thinwire.flower.losses import average
-from thinwire.flower.state import ClientState
-from thinwire.flower.turns import LATE, flat, from_flat, late, timed
+from thinwire.flower.protocol import Fate, Outcome
+from thinwire.flower.round_timings import LATE, from_rows, late, settled, timed
 from thinwire.policy import Turn
 from thinwire.policy.estimate import in_time_bytes
 
@@ -63,38 +62,28 @@ def test_late_is_never_quicker_than_in_time(turn: Turn, waited_s: float, latency
 
 PENDING = Turn(500, 0.0, 1500, compute_s=1.0)
 FATES = {
-    "accepted": ({"accepted": 7, "elapsed_s": 3.0}, "pending", (timed(PENDING, 3.0),)),
-    "late": ({"accepted": 5, "elapsed_s": 3.0, "missed": 7, "missed_s": 4.0}, "committed", (late(PENDING, 4.0),)),
-    "accepted, and the next one missed": (
-        {"accepted": 7, "elapsed_s": 3.0, "missed": 8, "missed_s": 4.0}, "pending", (timed(PENDING, 3.0),)
-    ),
-    "missed before one that never arrived": ({"accepted": 5, "missed": 8, "missed_s": 4.0}, "committed", ()),
-    "never heard of": ({}, "committed", ()),
-    "late, nobody knows by how much": ({"accepted": 5, "missed": 7}, "committed", ()),
-}  # fmt: skip
+    "taken": (Fate(7, Outcome.TAKEN, 3.0), (timed(PENDING, 3.0),)),
+    "late": (Fate(7, Outcome.LOST, 4.0), (late(PENDING, 4.0),)),
+    "lost, nobody knows when": (Fate(7, Outcome.LOST), ()),
+    "taken, nobody knows when": (Fate(7, Outcome.TAKEN), ()),
+}
 
 
 @pytest.mark.parametrize("name", FATES)
-def test_the_turn_of_a_reply_stays_and_its_residual_counts_only_if_it_was_taken(name: str) -> None:
-    (fate, residual, more), earlier = FATES[name], (Turn(1, 2.0),)
-    told = Instructions("auto", 9, **fate)  # type: ignore[arg-type]
-    residuals = {"pending": {"x": torch.ones(2)}, "committed": {"x": torch.zeros(2)}}
-    before = ClientState(**residuals, pending_round=7, turns=earlier, pending_turn=PENDING)  # type: ignore[arg-type]
-    after = before.settled(told)
-    assert after.turns == earlier + more
-    assert after.committed is residuals[residual]
-    assert (after.pending, after.pending_round, after.pending_turn) == ({}, -1, None)
-    assert after.settled(told) == after
+def test_a_reply_leaves_its_turn_if_the_server_knows_how_long_it_took(name: str) -> None:
+    fate, expected = FATES[name]
+    assert settled(PENDING, fate) == expected
 
 
 @given(st.lists(TURNS, max_size=5))
 def test_turns_round_trip(turns: list[Turn]) -> None:
-    assert from_flat(flat(turns)) == tuple(turns)
+    assert from_rows([list(astuple(turn)) for turn in turns]) == tuple(turns)
 
 
-@pytest.mark.parametrize("broken", [None, "x", [1.0], ["a"] * 6, [1] * 6])
-def test_what_is_not_turns_is_none(broken: object) -> None:
-    assert from_flat(broken) == ()
+@pytest.mark.parametrize("broken", [[[1.0]], [["a"] * 6], [[1] * 7]])
+def test_what_is_not_turns_is_refused(broken: list) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        from_rows(broken)
 
 
 class ByHand:
@@ -114,7 +103,7 @@ class ByHand:
 def clock(monkeypatch: pytest.MonkeyPatch) -> ByHand:
     """The one that the server goes by."""
     made = ByHand()
-    monkeypatch.setattr(exchange, "time", made)
+    monkeypatch.setattr(message_timer, "time", made)
     return made
 
 
@@ -141,7 +130,7 @@ def test_replies_are_timed_one_by_one_and_none_is_waited_for_too_long(initial_ar
     grid = CompressedGrid(Asked(LocalGrid(compress_client(client(train)), 3), {1: 0.0, 2: 0.3, 3: 0.6}, clock))
     replies = one_round(grid, initial_arrays)
     assert [reply.metadata.src_node_id for reply in replies] == [1, 2, 3]
-    elapsed = [grid.nodes[node].elapsed_s for node in (1, 2, 3)]
+    elapsed = [grid.nodes[node].fates[1].seconds for node in (1, 2, 3)]
     assert elapsed == pytest.approx([0.0, 0.35, 0.65], abs=0.06)
 
 
@@ -152,9 +141,9 @@ def test_a_time_out_leaves_out_who_is_late(initial_arrays, clock: ByHand) -> Non
     assert [reply.metadata.src_node_id for reply in replies] == [1]
     assert clock.now_s == pytest.approx(0.35, abs=0.06)
     assert not grid._waiting
-    assert not grid._clock._left
-    assert (grid.nodes[1].missed, grid.nodes[2].missed) == (-1, 1)
-    assert grid.nodes[2].missed_s == clock.now_s
+    assert not grid._timer._left
+    assert [grid.nodes[node].fates[1].outcome for node in (1, 2)] == [Outcome.TAKEN, Outcome.LOST]
+    assert grid.nodes[2].fates[1].seconds == clock.now_s
 
 
 def test_who_was_late_remembers_how_long_that_took(initial_arrays, clock: ByHand) -> None:
@@ -163,7 +152,7 @@ def test_who_was_late_remembers_how_long_that_took(initial_arrays, clock: ByHand
     grid = CompressedGrid(asked, "Deadline(60)", "none")
     message = Message(RecordDict({"arrays": initial_arrays}), 1, "train")
     assert not list(grid.send_and_receive([message], timeout=30.0))
-    pending, waited_s = state.load(local.context(1)).pending_turn, grid.nodes[1].missed_s
+    pending, waited_s = state.load(local.context(1)).pending_turn, grid.nodes[1].fates[1].seconds
     assert pending is not None
     asked.delays_s[1] = 0.0
     for _ in range(2):
@@ -173,7 +162,7 @@ def test_who_was_late_remembers_how_long_that_took(initial_arrays, clock: ByHand
     assert was_late.sent_bytes > 0
     assert was_late.send_s > 1.0 > was_not.send_s
     assert was_not.sent_bytes > 0
-    assert grid.nodes[1].missed == -1
+    assert grid.nodes[1].fates[3].outcome is Outcome.TAKEN
 
 
 REPORTS = st.lists(st.tuples(st.one_of(st.none(), st.integers(1, 2**53)), st.floats(-1e30, 1e30)), min_size=1)
