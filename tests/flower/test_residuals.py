@@ -71,7 +71,8 @@ def test_residuals_count_only_once_the_server_accepted(initial_arrays) -> None:
         one_round(grid, arrays, round_)
         now = state.load(grid._grid.inner.context(1))
         assert now.pending_round == round_
-    now.meet(now.session, (Fate(now.answered[-1].sequence, Outcome.TAKEN),))
+    last = now.answered[-1].sequence
+    now.meet(now.session, last + 1, (Fate(last, Outcome.TAKEN),))
     settled = now.committed
     assert settled.keys() == {"residual/" + full_name("arrays", "hidden.weight")}
     total = sum(decoded["hidden.weight"] for decoded in seen)

@@ -127,7 +127,8 @@ def _receive(data: bytes, message: Message, context: Context, kept: ClientState,
     """Follow a package and keep what it brought. Raises WireError."""
     started = time.perf_counter()
     package = Package.loads(data)
-    kept.meet(package.session, package.instructions.fates, stated(context, "latency-s") or 0.0)
+    latency_s = stated(context, "latency-s") or 0.0
+    kept.meet(package.session, package.sequence, package.instructions.fates, latency_s)
     untyped = bool(package.flags & UNTYPED)
     arrays = {name: records.to_array(x, untyped) for name, x in _model(package, kept, limits)}
     tensors = {name: records.view(array) for name, array in arrays.items()}

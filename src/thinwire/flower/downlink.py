@@ -94,6 +94,7 @@ class Downlink:
         near = b"" if base else self._references.near(model, [sent.target for sent in node.in_flight.values()])
         lineage = node.lineage_of(base if path.frame else path.to.id, near)
         sent = Sent(message, message, model, told.round, True, arrays, node.sequence, path.to.id, base, lineage)
+        sent.told = told.fates
         node.send(sent)
         data = self._package(sent, path, node.keep(), told).dumps()
         sent.message = _like(message, records.with_data(message.content, data, records.DOWN, arrays.others))

@@ -54,6 +54,8 @@ class Sent:
     attempt: int = 1
     diagnosis: Diagnosis | None = None
     """Why it is sent again."""
+    told: tuple[Fate, ...] = ()
+    """What it says of earlier replies: known to its node once that answered."""
 
     @property
     def node_id(self) -> int:
@@ -100,6 +102,9 @@ class Node:
         """Note that a reply was taken: the node holds what its message brought."""
         self.in_flight.pop(sent.sequence, None)
         self._tell(Fate(sent.sequence, Outcome.TAKEN, seconds))
+        for fate in sent.told:
+            if self.fates.get(fate.sequence) == fate and fate.outcome is not Outcome.WAITING:
+                del self.fates[fate.sequence]
         self.accepted = max(self.accepted, sent.round)
         self.hold(sent)
 

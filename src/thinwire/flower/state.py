@@ -9,7 +9,7 @@ for; of one that is neither, the undoing is added. ``target == sent + residual``
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
@@ -71,16 +71,18 @@ class ClientState:
     stateless: bool = False
     _fresh: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
-    def meet(self, session: int, fates: tuple[Fate, ...], latency_s: float = 0.0) -> None:
-        """Take note of which replies the server took. What another server knew of is forgotten.
+    def meet(self, session: int, sequence: int, fates: Sequence[Fate], latency_s: float = 0.0) -> None:
+        """Take note of which replies a message says that the server took. What another server knew of is forgotten.
 
-        ``latency_s`` is one way's share of a round's time.
+        ``sequence``: the message's own; it knows nothing of later ones that came here first. ``latency_s`` is one way's
+        share of a round's time.
         """
         if session != self.session:
             self.session, self.references, self.exchanges, self.answered = session, [], {}, []
         known, turns, unknown = {fate.sequence: fate for fate in fates}, list(self.turns), list[Answered]()
         for reply in self.answered:
-            fate = known.get(reply.sequence, Fate(reply.sequence, Outcome.LOST))
+            later = Outcome.WAITING if reply.sequence > sequence else Outcome.LOST
+            fate = known.get(reply.sequence, Fate(reply.sequence, later))
             if fate.outcome is Outcome.WAITING:
                 unknown.append(reply)
                 continue
