@@ -51,6 +51,9 @@ class Settings:
     downlink: str = "auto"
     nodes: int = 2
     run_timeout_s: float = 600.0
+    fraction_evaluate: float = 0.0
+    stock: bool = False
+    """The same app without thinwire's two lines."""
 
 
 class DeployError(RuntimeError):
@@ -144,8 +147,9 @@ def _write_home(folder: Path, superlink_port: int) -> dict[str, str]:
 
 
 def _write_config(settings: Settings, folder: Path, engine: str) -> Path:
-    config: dict[str, int | str] = {"hidden": settings.hidden, "num-server-rounds": settings.rounds}
+    config: dict[str, int | float | str] = {"hidden": settings.hidden, "num-server-rounds": settings.rounds}
     config |= {"uplink": settings.uplink, "downlink": settings.downlink}
+    config |= {"fraction-evaluate": settings.fraction_evaluate}
     config |= {name: str(folder / f"{engine}-{name}.json") for name in ("ledger", "metrics")}
     path = folder / f"{engine}.toml"
     path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in config.items()))
@@ -162,6 +166,8 @@ def _run_app(settings: Settings, folder: Path, env: dict[str, str]) -> dict[str,
     """Submit the app, wait for its end, and return the traffic that Flower counted."""
     config = _write_config(settings, folder, "deployed")
     app = shutil.copytree(APP, folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    if settings.stock:
+        _without_thinwire(app)
     run_id = str(_flwr(folder, env, "run", str(app), "loopback", "-c", str(config))["run-id"])
     end = time.monotonic() + settings.run_timeout_s
     while time.monotonic() < end:
@@ -169,11 +175,18 @@ def _run_app(settings: Settings, folder: Path, env: dict[str, str]) -> dict[str,
         wait_until((folder / "deployed-metrics.json").exists, 15.0, poll_s=0.5)
         (run,) = _flwr(folder, env, "list", "loopback", "--run-id", run_id)["runs"]
         if run["status"] == "finished:completed":
+            _save_run_log(run_id, folder, env)
             return run["network-traffic"]
         if run["status"].startswith("finished"):
             _save_run_log(run_id, folder, env)
             raise DeployError(f"the run ended as {run['status']!r}{_log_ends(folder)}")
     raise DeployError(f"the run did not end in {settings.run_timeout_s:.0f} s{_log_ends(folder)}")
+
+
+def _without_thinwire(app: Path) -> None:
+    for file in (app / "flower_app" / "client_app.py", app / "flower_app" / "server_app.py"):
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text("".join(line for line in lines if "compress_" not in line))
 
 
 def _save_run_log(run_id: str, folder: Path, env: dict[str, str]) -> None:
@@ -195,7 +208,8 @@ def _flwr(folder: Path, env: dict[str, str], *command: str) -> dict[str, Any]:
 
 
 def _results(folder: Path, engine: str) -> dict[str, Any]:
-    ledger = json.loads((folder / f"{engine}-ledger.json").read_text())
+    path = folder / f"{engine}-ledger.json"
+    ledger = json.loads(path.read_text()) if path.exists() else {"transfers": []}
     rounds = json.loads((folder / f"{engine}-metrics.json").read_text())["rounds"]
     payload = Counter[str]()
     for transfer in ledger["transfers"]:

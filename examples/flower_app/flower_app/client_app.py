@@ -23,4 +23,14 @@ def train(message: Message, context: Context) -> Message:
     return Message(RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics}), reply_to=message)
 
 
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    model = task.make_model(context.run_config["hidden"])
+    model.load_state_dict(message.content["arrays"].to_torch_state_dict())
+    data = task.load_partition(context.node_config["partition-id"], context.node_config["num-partitions"])
+    accuracy, loss = task.test(model, data)
+    metrics = MetricRecord({"accuracy": accuracy, "loss": loss, "num-examples": len(data[1])})
+    return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+
 app = compress_client(app)

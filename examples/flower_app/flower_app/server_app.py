@@ -28,8 +28,8 @@ def main(grid: Grid, context: Context) -> None:
         rounds.append({"round": server_round, "accuracy": accuracy, "loss": loss, "time_s": time.time()})
         return MetricRecord({"accuracy": accuracy, "loss": loss})
 
-    FedAvg(fraction_train=config["fraction-train"], fraction_evaluate=0.0).start(
-        grid, ArrayRecord(model.state_dict()), config["num-server-rounds"], timeout=300, evaluate_fn=evaluate
+    FedAvg(fraction_train=config["fraction-train"], fraction_evaluate=config["fraction-evaluate"]).start(
+        grid, ArrayRecord(model.state_dict()), config["num-server-rounds"], timeout=900, evaluate_fn=evaluate
     )
     if config["metrics"]:
         Path(config["metrics"]).write_text(json.dumps({"rounds": rounds}, indent=1))

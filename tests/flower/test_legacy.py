@@ -1,0 +1,124 @@
+"""Apps of Flower's older API get the one line too: NumPyClient and client_fn, strategies in threads, lists of weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from flwr.client import Client, NumPyClient
+from flwr.clientapp import ClientApp
+from flwr.common import (
+    Code,
+    Context,
+    EvaluateIns,
+    EvaluateRes,
+    FitIns,
+    FitRes,
+    Parameters,
+    Status,
+    ndarrays_to_parameters,
+    parameters_to_ndarrays,
+)
+from flwr.server import ServerApp, ServerAppComponents, ServerConfig
+from flwr.server.strategy import FedAdam, FedAvg, FedMedian, Strategy
+
+from thinwire.flower import CompressedGrid, compress_client, compress_server, run_local
+
+SHAPES = [(60, 50), (50,), (50, 10)]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def first() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=shape).astype(np.float32) for shape in SHAPES]
+
+
+class Walker(NumPyClient):
+    """Goes a fixed step each round; its evaluation says how far the model is from where all started."""
+
+    def fit(self, parameters, config):
+        rng = np.random.default_rng(7)
+        return [x + 0.1 * rng.normal(size=x.shape).astype(np.float32) for x in parameters], 10, {"train_loss": 0.5}
+
+    def evaluate(self, parameters, config):
+        return float(sum(((x - y) ** 2).sum() for x, y in zip(parameters, first(), strict=True))), 10, {"seen": 1.0}
+
+
+def run(strategy: Strategy, wrap, client: ClientApp, rounds: int = 3):
+    finals: list[list[np.ndarray]] = []
+    aggregate = strategy.aggregate_fit
+
+    def kept(server_round, results, failures):
+        assert not failures
+        parameters, metrics = aggregate(server_round, results, failures)
+        finals.append(parameters_to_ndarrays(parameters))
+        return parameters, metrics
+
+    strategy.aggregate_fit = kept  # type: ignore[method-assign]
+    config = ServerConfig(num_rounds=rounds)
+    server = ServerApp(server_fn=lambda context: ServerAppComponents(strategy=strategy, config=config))
+    grid = run_local(wrap(server), client, 3)
+    return grid, finals
+
+
+@pytest.mark.parametrize("kind", [FedAvg, FedMedian, FedAdam])
+def test_a_list_of_weights_is_compressed_and_learns_the_same(kind) -> None:
+    def client_fn(context: Context) -> Client:
+        return Walker().to_client()
+
+    def strategy() -> Strategy:
+        return kind(initial_parameters=ndarrays_to_parameters(first()), min_available_clients=3)
+
+    stock, expected = run(strategy(), lambda app: app, ClientApp(client_fn=client_fn))
+    grids: list[CompressedGrid] = []
+    original = CompressedGrid.finish
+
+    def finish(grid: CompressedGrid) -> None:
+        grids.append(grid)
+        original(grid)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CompressedGrid, "finish", finish)
+        ours, got = run(strategy(), compress_server, compress_client(ClientApp(client_fn=client_fn)))
+    dense, sent = (sum(t.engine_bytes for t in grid.traffic) for grid in (stock, ours))
+    assert sent < dense / 4  # of 3,500 weights, Flower's own frame around each message is most
+    for x, y in zip(got[-1], expected[-1], strict=True):
+        assert x.dtype == y.dtype
+        assert np.abs(x - y).max() < 0.2
+    (grid,) = grids
+    assert grid._rounds.number == 3
+    assert {t.kind for t in grid.ledger if t.direction == "up"} == {"update"}
+    assert {t.message for t in grid.ledger} == {"train", "evaluate"}
+    assert len(grid.nodes.losses) == 2
+    assert all(loss == pytest.approx(0.5) for loss in grid.nodes.losses)
+
+
+def test_the_first_model_may_come_from_a_client() -> None:
+    class Source(Walker):
+        def get_parameters(self, config):
+            return first()
+
+    client = ClientApp(client_fn=lambda context: Source().to_client())
+    _, finals = run(FedAvg(min_available_clients=3), compress_server, compress_client(client), rounds=2)
+    assert len(finals) == 2
+
+
+def test_parameters_that_are_no_arrays_pass_as_they_are() -> None:
+    """Boosted trees as bytes, as Flower's XGBoost examples had them."""
+
+    class Trees(Client):
+        def fit(self, ins: FitIns) -> FitRes:
+            grown = Parameters(tensors=[b"".join(ins.parameters.tensors) + b"tree"], tensor_type="")
+            return FitRes(Status(Code.OK, ""), grown, 1, {})
+
+        def evaluate(self, ins: EvaluateIns) -> EvaluateRes:
+            return EvaluateRes(Status(Code.OK, ""), 0.0, 1, {})
+
+    class Bagging(FedAvg):
+        def aggregate_fit(self, server_round, results, failures):
+            assert not failures
+            return results[0][1].parameters, {}
+
+    strategy = Bagging(initial_parameters=Parameters(tensors=[], tensor_type=""), min_available_clients=3)
+    config = ServerConfig(num_rounds=3)
+    server = ServerApp(server_fn=lambda context: ServerAppComponents(strategy=strategy, config=config))
+    run_local(compress_server(server), compress_client(ClientApp(client_fn=lambda context: Trees())), 3)
