@@ -8,7 +8,7 @@ import warnings
 from importlib import metadata
 from typing import Any
 
-OLDEST, NEWEST = (1, 33), (1, 42)
+OLDEST, NEWEST = (1, 26), (1, 42)
 """First and last release (major, minor) that the tests of `thinwire.flower` pass on; pyproject.toml states the same."""
 
 DISTRIBUTIONS = "flwr", "flwr-nightly"
