@@ -68,7 +68,8 @@ def _values(symbols: Integers, largest: int, significands: Integers, bits: int) 
     with np.errstate(over="ignore", under="ignore"):
         wide = np.ldexp((significands * np.sign(symbols)).astype(np.float64), largest - bits - np.abs(symbols))
     limits = np.finfo(np.float64)
-    return wide.clip(limits.min, limits.max, out=wide)
+    out: NDArray[np.float64] = np.clip(wide, limits.min, limits.max)
+    return out
 
 
 def packed(significands: Integers, bits: int) -> Tensor:
