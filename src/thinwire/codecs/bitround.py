@@ -23,7 +23,7 @@ class BitRound(Codec, id="bitround", tag=29):
     biases, scales, masks and statistics, of which a bound on the whole vector's error would destroy all but the
     largest. Bit rounding as in Zender (2016, Geosci. Model Dev. 9, 3199) and Kloewer et al. (2021, Nat. Comput. Sci.
     1, 713). What travels is the distance to the largest exponent, entropy-coded by the smaller of the options of
-    ``symbols``, and the bits as they are: 3 to 4 bits an element that is not zero, and ``bits``.
+    ``symbols``, and the bits as they are: about 4 bits an element that is not zero, and ``bits``.
     """
 
     bits: int = 7
@@ -60,16 +60,11 @@ class BitRound(Codec, id="bitround", tag=29):
         }
 
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
-        """Return the rounded elements: a shift, in the tensor's dtype exact but for what the sender's was not."""
+        """Return the rounded elements: integers times powers of two, which every machine makes the same of."""
         symbols, largest = parts["symbols"].numpy(), int(parts["largest"])
         self._check_exponents(symbols, largest, spec.dtype)
-        at = np.flatnonzero(symbols)
-        some = symbols[at]
-        significands = self._significands(parts["mantissas"], len(at))
-        found = mantissas.values(largest + 1 - np.abs(some), significands * np.sign(some), self.bits, spec.dtype)
-        out = torch.zeros(spec.numel, dtype=spec.dtype)
-        out[torch.from_numpy(at)] = found
-        return out.reshape(spec.shape)
+        significands = self._significands(parts["mantissas"], int(np.count_nonzero(symbols)))
+        return mantissas.values(symbols, largest, significands, self.bits, spec.dtype).reshape(spec.shape)
 
     def _rounded(self, x: Tensor) -> tuple[Tensor, int, np.ndarray]:
         """Return signed distances int32 (n), where they start, and the significands of what is not zero."""

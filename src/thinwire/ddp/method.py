@@ -14,7 +14,7 @@ from thinwire.zoo import compressor, zoo
 _OWN = frozenset(field.name for field in fields(Signals)) - {"round"}
 """Signals that are a rank's own: all know the step alike."""
 
-_AUTO = "Compressor(Fixed(Step(nmse=0.2, symbols=Ans()), small=Step(nmse=0.005)), ErrorFeedback())"
+_AUTO = "Compressor(Fixed(Step(nmse=0.2, symbols=Ans()), small=BitRound()), ErrorFeedback())"
 """The quantizer of ``zoo["auto"]``; its other option finds the rank of every matrix, which no step has time for."""
 
 

@@ -7,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thinwire.kernels import dispatch
+from thinwire.kernels import dispatch, fresh
+from thinwire.kernels.blocks import PIECE
 from thinwire.kernels.narrow import saturate
 
 Floats = NDArray[np.floating]
-Exponents = NDArray[np.int32]
+Integers = NDArray[np.int32]
 
 
 def top(dtype: torch.dtype) -> int:
@@ -24,29 +25,54 @@ def bottom(dtype: torch.dtype) -> int:
     return int(np.frexp(torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps)[1])
 
 
-def rounded(x: Floats, bits: int) -> tuple[Exponents, NDArray[np.int32]]:
+def rounded(x: Floats, bits: int) -> tuple[Integers, Integers]:
     """Return exponents and significands of the magnitudes (1-D, finite) rounded to ``bits`` bits behind the first.
 
     A magnitude is about ``significand * 2**(exponent - bits - 1)``, the significand from ``2**bits`` to below twice
     that: off by at most ``2**-(bits + 1)`` of itself. Ties go to even. Both are 0 for 0.
     """
+    exponents, significands = np.empty(x.size, np.int32), np.empty(x.size, np.int32)
+    for start in range(0, x.size, PIECE):
+        piece = slice(start, start + PIECE)
+        exponents[piece], significands[piece] = _rounded(x[piece], bits)
+    return exponents, significands
+
+
+def _rounded(x: Floats, bits: int) -> tuple[Integers, Integers]:
     fractions, exponents = np.frexp(np.abs(x))
-    # As float64: a float32 near its limits would be scaled to the same, but nothing has to be said about it.
-    significands = np.rint(np.ldexp(fractions.astype(np.float64), bits + 1)).astype(np.int32)
+    significands = np.rint(np.ldexp(fractions, bits + 1)).astype(np.int32)
     carried = significands == 2 << bits
     significands[carried] = 1 << bits
-    return (exponents + carried).astype(np.int32, copy=False), significands
+    return exponents + carried, significands
 
 
-def values(exponents: Exponents, significands: NDArray[np.int32], bits: int, dtype: torch.dtype) -> Tensor:
-    """Return the float of each exponent and signed significand; what lies beyond the dtype saturates."""
+def values(symbols: Integers, largest: int, significands: Integers, bits: int, dtype: torch.dtype) -> Tensor:
+    """Return the floats of signed distances (1-D): 0 for 0, else of exponent ``largest + 1 - abs(distance)``.
+
+    ``significands`` are of those that are not 0, in their order. What lies beyond the dtype saturates.
+    """
+    out = fresh.empty((symbols.size,), dtype)
+    used = 0
+    for start in range(0, symbols.size, PIECE):
+        piece = symbols[start : start + PIECE]
+        some = piece != 0
+        count = int(np.count_nonzero(some))
+        wide = np.zeros(piece.size)
+        wide[some] = _values(piece[some], largest, significands[used : used + count], bits)
+        out[start : start + PIECE] = saturate(torch.from_numpy(wide), dtype)
+        used += count
+    return out
+
+
+def _values(symbols: Integers, largest: int, significands: Integers, bits: int) -> NDArray[np.float64]:
     with np.errstate(over="ignore", under="ignore"):
-        wide = np.ldexp(significands.astype(np.float64), exponents - (bits + 1))
-    most = np.finfo(np.float64).max
-    return saturate(torch.from_numpy(np.clip(wide, -most, most)), dtype)
+        wide = np.ldexp((significands * np.sign(symbols)).astype(np.float64), largest - bits - np.abs(symbols))
+    limits = np.finfo(np.float64)
+    out: NDArray[np.float64] = np.clip(wide, limits.min, limits.max)
+    return out
 
 
-def packed(significands: NDArray[np.int32], bits: int) -> Tensor:
+def packed(significands: Integers, bits: int) -> Tensor:
     """Return the low ``bits`` bits of each (the first one is always set), low ones first, as uint8; nothing for zeros.
 
     So masks, and whatever else holds powers of two only, cost no more than their exponents.
@@ -55,7 +81,7 @@ def packed(significands: NDArray[np.int32], bits: int) -> Tensor:
     return dispatch.pack(torch.from_numpy(low), bits) if low.any() else torch.empty(0, dtype=torch.uint8)
 
 
-def unpacked(data: Tensor, bits: int, count: int) -> NDArray[np.int32]:
+def unpacked(data: Tensor, bits: int, count: int) -> Integers:
     """Return ``count`` significands; ``data`` must hold nothing, or exactly ``dispatch.packed_bytes(count, bits)``."""
     low = dispatch.unpack(data, bits, count).numpy() if data.numel() else np.zeros(count, np.int32)
     return low.astype(np.int32, copy=False) | np.int32(1 << bits)
