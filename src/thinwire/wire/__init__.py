@@ -47,8 +47,8 @@ def dumps(message: Mapping[str, Encoded], schema: bool = False, limits: Limits |
     """Return the frame of a message: at most 64 bytes and 16 a tensor more than the payload.
 
     Names and shapes are not sent, only the hash of the schema, which the receiver must share; with ``schema=True`` they
-    are, so that ``inspect`` and ``loads_any`` can read the frame alone. ``limits`` are those of the receiver: by default
-    what ``loads``, or with a schema ``loads_any``, takes. Raises ValueError where the frame would be over them;
+    are, so that ``inspect`` and ``loads_any`` can read the frame alone. ``limits`` are the receiver's: by default what
+    ``loads``, or with a schema ``loads_any``, takes. Raises ValueError where the frame would be over them, which
     ``split_specs`` tells ahead.
     """
     limits = limits or (INLINE_LIMITS if schema else DEFAULT_LIMITS)
