@@ -21,7 +21,7 @@ from thinwire.wire.frame import HEADER, INLINE_SCHEMA, MAGIC, MOST_CODECS, VERSI
 from thinwire.wire.integers import Reader, varint
 from thinwire.wire.limits import DEFAULT_LIMITS, INLINE_LIMITS, Limits
 from thinwire.wire.records import Body, read_tensor, write_record
-from thinwire.wire.schema import dump_schema, hash_of, load_schema, schema_id
+from thinwire.wire.schema import dump_schema, hash_of, load_schema, packed, schema_id
 from thinwire.wire.table import Table, describe, load_codecs, shown
 
 __all__ = [
@@ -62,7 +62,7 @@ def dumps(message: Mapping[str, Encoded], schema: bool = False, limits: Limits |
         records += varint(table.setdefault(description, len(table)))
         write_record(encoded, records)
         leaves += [raw_bytes(leaf).numpy().data for leaf in encoded.leaves()]
-    told = dump_schema(expected, limits)
+    told = packed(expected)
     head, names = b"".join(table), told if schema else b""
     _check_sizes(len(table), len(head) + len(names) + len(records), limits.header_bytes_of(len(message)))
     flags = INLINE_SCHEMA if schema else 0
@@ -91,7 +91,7 @@ def loads(data: bytes, expect: Mapping[str, Spec], limits: Limits = DEFAULT_LIMI
     frame = open_frame(data, limits)
     if (why := first_refusal(expect, limits)) is not None:
         raise WireError(f"the expected schema is over the receiver's own limits: {why}")
-    _check_schema(frame.schema, schema_id(expect, limits))
+    _check_schema(frame.schema, hash_of(packed(expect)))
     return _read(frame, expect)
 
 
