@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,9 +27,9 @@ PUBLIC = [
 ]  # fmt: skip
 
 LAYERS = {
-    "errors": 0, "rates": 0, "kernels": 1, "codec": 2, "registry": 2, "codecs": 3, "delta": 3, "feedback": 3,
-    "policy": 3, "wire": 3, "compressor": 4, "compressors": 5, "exchange": 5, "zoo": 5, "collective": 6, "files": 6,
-    "testing": 6,
+    "errors": 0, "rates": 0, "switches": 0, "kernels": 1, "codec": 2, "registry": 2, "codecs": 3, "delta": 3,
+    "feedback": 3, "policy": 3, "wire": 3, "compressor": 4, "compressors": 5, "exchange": 5, "zoo": 5, "collective": 6,
+    "files": 6, "testing": 6,
     "checkpoint": 7, "ddp": 7, "flower": 7, "lab": 8, "cli": 9,
 }  # fmt: skip
 """A module imports lower layers only. Names that share a layer stay apart, but for codec and registry."""
@@ -71,7 +72,8 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
 
 
 def below_the_engines() -> list[Path]:
-    return [path for path in MODULES if part(path) not in ENGINES]
+    """All but ``switches``, which asks the environment whether any of this can run."""
+    return [path for path in MODULES if part(path) not in ENGINES | {"switches"}]
 
 
 def test_public_names_change_on_purpose_only() -> None:
@@ -158,6 +160,16 @@ def test_importing_thinwire_loads_nothing_heavy_or_optional() -> None:
     heavy = {"numba", "flwr", "sklearn", "matplotlib", "hypothesis", "pytest", "rich", "jinja2", "grpc", "pandas"}
     heavy.add("safetensors")
     assert not heavy & set(run.stdout.split())
+
+
+@pytest.mark.parametrize("value", ["1", "0", ""])
+def test_a_switched_off_compiler_is_refused_in_a_sentence(value: str) -> None:
+    command = [sys.executable, "-c", "import thinwire"]
+    run = subprocess.run(
+        command, env=os.environ | {"NUMBA_DISABLE_JIT": value}, capture_output=True, text=True, timeout=120
+    )
+    assert (run.returncode != 0) == (value == "1")
+    assert (value == "1") == run.stderr.strip().split("\n")[-1].startswith("ImportError: NUMBA_DISABLE_JIT is set")
 
 
 def test_the_suite_for_plug_in_authors_needs_thinwire_only() -> None:

@@ -132,8 +132,14 @@ class Codec(ABC):
         return registry.text(self)
 
     def children(self) -> dict[str, Codec]:
-        """Return the fields that are codecs, by part name."""
-        return {name: value for name in field_names(type(self)) if isinstance(value := getattr(self, name), Codec)}
+        """Return the fields that are codecs, by part name. Do not change it."""
+        # Fields never change, and asking each of them what it is takes longer than to decode a small tensor.
+        found: dict[str, Codec] | None = self.__dict__.get("_children")
+        if found is None:
+            every = ((name, getattr(self, name)) for name in field_names(type(self)))
+            found = {name: value for name, value in every if isinstance(value, Codec)}
+            self.__dict__["_children"] = found
+        return found
 
 
 class Stream(Codec):

@@ -19,7 +19,10 @@ from thinwire.registry import child, parse
 
 _MOST_BITS = 12
 _MOST_LEVEL = 2 ** (_MOST_BITS - 1) - 1
-_MOST_RANK = 2**53 // _MOST_LEVEL**2 - 1
+_MOST_RANK = 1 << 13
+"""Sums of so many products of levels stay far below 2**53, and decoding takes so many steps an element at most."""
+_FEW_RANKS = 16
+"""Up to this rank, factors may hold more elements than the matrix: few bits each make up for it where it is small."""
 _EXACT_SIDE = 512
 _REACHES = (56, 120, 248)
 _TRIALS = 8
@@ -109,8 +112,8 @@ class LowRank(Codec, id="lowrank", tag=24):
         m, n = _matrix_shape(spec)
         if not spec.dtype.is_floating_point:
             raise WireError(f"lowrank: the schema says {spec.dtype}, expected a float")
-        if not 1 <= size <= min(m, n, _MOST_RANK):
-            raise WireError(f"lowrank: rank {size} for a matrix of {m} x {n}")
+        if not 1 <= size <= _most_rank(m, n):
+            raise WireError(f"lowrank: rank {size} for a matrix of {m} x {n}, expected 1 to {_most_rank(m, n)}")
         return {
             "left": Spec((m, size), torch.int32),
             "right": Spec((n, size), torch.int32),
@@ -134,7 +137,7 @@ class LowRank(Codec, id="lowrank", tag=24):
     def _with_rank(self, spec: Spec) -> Codec | None:
         m, n = _matrix_shape(spec)
         rank, bits = self.sketch_rank(spec), self.bits or 8
-        smaller = rank * (m + n) * bits / 8 < spec.nbytes
+        smaller = rank <= _most_rank(m, n) and rank * (m + n) * bits / 8 < spec.nbytes
         return replace(self, rank=rank, ratio=None, bits=bits) if smaller else None
 
     def _within(self, bound: float, x: Tensor, seed: int) -> Codec | None:
@@ -142,6 +145,8 @@ class LowRank(Codec, id="lowrank", tag=24):
         if peak == 0.0 or bound == 0.0:
             return None if peak else replace(self, rank=1, nmse=None, bits=8)
         rank, step, bits = linalg.cheapest_rank(self._spectrum(y, bound, seed), y, bound)
+        if rank > _most_rank(*y.shape):
+            return None
         # No source takes an entropy-coded quantizer more bits than a Gaussian of its variance, under one error.
         if bits > min(y.numel() * (0.25 - math.log2(bound) / 2), 8 * Spec.of(x).nbytes):
             return None
@@ -220,6 +225,11 @@ def _matrix_shape(spec: Spec) -> tuple[int, int]:
     if len(spec.shape) < 2 or not spec.numel:
         return 0, 0
     return spec.shape[0], spec.numel // spec.shape[0]
+
+
+def _most_rank(m: int, n: int) -> int:
+    """Return the highest rank that travels: factors then hold at most as many elements as the matrix, or are few."""
+    return min(m, n, _MOST_RANK, max(_FEW_RANKS, m * n // max(m + n, 1)))
 
 
 def _normalized(x: Tensor) -> tuple[Tensor, float]:

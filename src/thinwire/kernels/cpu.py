@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-_jit = numba.njit(cache=True, nogil=True, boundscheck=False)
+from thinwire.kernels.jit import njit
+
+_jit = njit(cache=True, nogil=True, boundscheck=False)
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
@@ -149,7 +150,7 @@ def _residual(x, inverse_step, offset, most, step):  # type: ignore[no-untyped-d
         x[i] -= x.dtype.type(-symbol if x[i] < 0 else symbol) * step
 
 
-@numba.njit(cache=True, nogil=True, boundscheck=False, fastmath={"reassoc"})
+@njit(cache=True, nogil=True, boundscheck=False, fastmath={"reassoc"})
 def _squared_error(x, inverse_step, offset, most, step):  # type: ignore[no-untyped-def]
     total = np.float64(0)
     for i in range(x.size):
@@ -160,7 +161,7 @@ def _squared_error(x, inverse_step, offset, most, step):  # type: ignore[no-unty
     return total
 
 
-@numba.njit(cache=True, nogil=True, boundscheck=False, fastmath={"reassoc"})
+@njit(cache=True, nogil=True, boundscheck=False, fastmath={"reassoc"})
 def _energy(x):  # type: ignore[no-untyped-def]
     total = np.float64(0)
     for i in range(x.size):
@@ -177,7 +178,7 @@ def _energies(x, lengths, out):  # type: ignore[no-untyped-def]
         start = end
 
 
-@numba.njit(cache=True, nogil=True, boundscheck=False, fastmath={"reassoc"})
+@njit(cache=True, nogil=True, boundscheck=False, fastmath={"reassoc"})
 def _add(x, y, out):  # type: ignore[no-untyped-def]
     total = np.float64(0)
     for i in range(out.size):

@@ -94,9 +94,9 @@ def _run(loop: Callable[..., Any], count: int, given: tuple[Any, ...], out: Byte
 @cache
 def compiled(plain: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``write`` or ``read`` compiled for one CPU core."""
-    import numba
+    from thinwire.kernels.jit import njit
 
-    fast: Callable[..., Any] = numba.njit(cache=True, nogil=True, boundscheck=False)(plain)
+    fast: Callable[..., Any] = njit(cache=True, nogil=True, boundscheck=False)(plain)
     return fast
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_jit = numba.njit(cache=True, nogil=True, boundscheck=False)
+from thinwire.kernels.jit import njit
+
+_jit = njit(cache=True, nogil=True, boundscheck=False)
 _INTEGER = np.float32(3 << 22)
 """Added to a float32 below 2**22 and taken away again, this rounds it half to even: faster than any call."""
 

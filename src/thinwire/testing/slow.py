@@ -62,14 +62,11 @@ class SlowSearch(Generic[T]):
         return found
 
     def _smaller(self, found: Slow[T], smaller: Callable[[T], Iterable[T]], left: int) -> tuple[Slow[T], int] | None:
+        enough = _NEARLY * found.share
         for tried, item in enumerate(smaller(found.item), 1):
             if tried > left:
                 return None
-            slow = self._timed(item, 1)
-            if (
-                slow.share >= _NEARLY * found.share
-                and (slow := self._timed(item, _AGAIN)).share >= _NEARLY * found.share
-            ):
+            if self._timed(item, 1).share >= enough and (slow := self._timed(item, _AGAIN)).share >= enough:
                 return slow, tried
         return None
 

@@ -30,7 +30,7 @@ from thinwire.wire.frame import (
 from thinwire.wire.integers import Reader, varint
 from thinwire.wire.limits import DEFAULT_LIMITS, INLINE_LIMITS, Limits
 from thinwire.wire.records import Body, read_tensor, write_record
-from thinwire.wire.schema import dump_schema, hash_of, load_schema, schema_id
+from thinwire.wire.schema import dump_schema, hash_of, load_schema, packed, schema_id
 from thinwire.wire.table import Table, describe, load_codecs, shown
 
 __all__ = [
@@ -63,8 +63,8 @@ def dumps(message: Mapping[str, Encoded], schema: bool = False, limits: Limits |
     """Return the frame of a message: at most 64 bytes and 16 a tensor more than the payload.
 
     Names and shapes are not sent, only the hash of the schema, which the receiver must share; with ``schema=True`` they
-    are, so that ``inspect`` and ``loads_any`` can read the frame alone. ``limits`` are those of the receiver: by
-    default what ``loads``, or with a schema ``loads_any``, takes. Raises ValueError where the frame would be over them;
+    are, so that ``inspect`` and ``loads_any`` can read the frame alone. ``limits`` are the receiver's: by default what
+    ``loads``, or with a schema ``loads_any``, takes. Raises ValueError where the frame would be over them, which
     ``split_specs`` tells ahead.
     """
     limits = limits or (INLINE_LIMITS if schema else DEFAULT_LIMITS)
@@ -73,7 +73,7 @@ def dumps(message: Mapping[str, Encoded], schema: bool = False, limits: Limits |
         raise ValueError(why)
     table, records = _described(message)
     leaves = [raw_bytes(leaf).numpy().data for encoded in message.values() for leaf in encoded.leaves()]
-    told = dump_schema(expected, limits)
+    told = packed(expected)
     head, names = b"".join(table), told if schema else b""
     _check_sizes(len(table), len(head) + len(names) + len(records), limits.header_bytes_of(len(message)))
     flags = INLINE_SCHEMA if schema else 0
@@ -127,7 +127,7 @@ def loads(data: bytes, expect: Mapping[str, Spec], limits: Limits = DEFAULT_LIMI
     frame = open_frame(data, limits)
     if (why := first_refusal(expect, limits)) is not None:
         raise WireError(f"the expected schema is over the receiver's own limits: {why}")
-    _check_schema(frame.schema, schema_id(expect, limits))
+    _check_schema(frame.schema, hash_of(packed(expect)))
     return _read(frame, expect)
 
 

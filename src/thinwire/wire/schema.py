@@ -27,11 +27,16 @@ def hash_of(schema: bytes) -> bytes:
 
 def dump_schema(expect: Mapping[str, Spec], limits: Limits = DEFAULT_LIMITS) -> bytes:
     """Return the bytes of a schema. Raises ValueError with the ``refusal`` of a tensor that no frame carries."""
+    for name, spec in expect.items():
+        if (why := refusal(name, spec, limits)) is not None:
+            raise ValueError(why)
+    return packed(expect)
+
+
+def packed(expect: Mapping[str, Spec]) -> bytes:
+    """Return the bytes of a schema that was found to be within limits."""
     out = bytearray(len(expect).to_bytes(COUNT_BYTES, "little"))
     for name, spec in expect.items():
-        why = refusal(name, spec, limits)
-        if why is not None:
-            raise ValueError(why)
         raw, dims = name.encode(), len(spec.shape)
         out += struct.pack("<HBB", len(raw), _PLACES[spec.dtype], dims) + raw + struct.pack(f"<{dims}Q", *spec.shape)
     return bytes(out)

@@ -40,8 +40,9 @@ def encode(values: Symbols, shape: Shape, like: Model | None = None) -> bytearra
     if not (values[:_FEW].any() or values.any()):
         return bytearray(_ZEROS if values.size else b"")
     mode, ordered, choice = orders.best(values, shape, like.classes if like else None)
-    streams = [stream.write(ordered, found, choice.try_chunks, mode) for found in choice.models]
-    if choice.try_chunks and values.size <= _SMALL:
+    worth = [found for found in choice.models if found.tables.serve(values.size)]
+    streams = [stream.write(ordered, found, choice.try_chunks, mode) for found in worth]
+    if not streams or (choice.try_chunks and values.size <= _SMALL):
         streams.append(bytearray(_CHUNK + stream.chunk(values)))
     return min(streams, key=len)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from thinwire.errors import WireError
 
 _LONGEST = 40
+_AHEAD = 14
+"""Bytes that hold the longest code, of an order up to 16, wherever in a byte it begins."""
 _PIECE = 256
 
 Bytes = bytes | bytearray | memoryview
@@ -65,12 +67,17 @@ class Reader:
 
     def golomb(self, order: int, most: int) -> int:
         """Return the next Exp-Golomb code, which is at most ``most``."""
-        width = 0
-        while not self.bits(1):
-            width += 1
-            if width > _LONGEST:
-                raise WireError("ans: a number of the head is too long")
-        value = ((1 << width) + self.bits(width) - 1 << order) + self.bits(order)
+        first = self.count // 8
+        held = int.from_bytes(self._data[first : first + _AHEAD], "little") >> self.count % 8
+        width = (held & -held).bit_length() - 1
+        if width > _LONGEST or (width < 0 and 8 * len(self._data) - self.count > _LONGEST):
+            raise WireError("ans: a number of the head is too long")
+        self.count += 2 * width + 1 + order
+        if width < 0 or self.count > 8 * len(self._data):
+            raise WireError("ans: the head is cut short")
+        held >>= width + 1
+        high, low = (1 << width) - 1 + (held & (1 << width) - 1), held >> width & (1 << order) - 1
+        value = (high << order) + low
         if value > most:
             raise WireError(f"ans: a number of the head is {value}, expected at most {most}")
         return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from thinwire.kernels.ans.alphabet import LOOKUP
@@ -10,8 +9,9 @@ from thinwire.kernels.ans.contexts import CLASSES, DEAD, KEYS, PHASE_SHIFT, SIGN
 from thinwire.kernels.ans.counting import CLIP, FEW, SUMS
 from thinwire.kernels.ans.tables import BINS
 from thinwire.kernels.ans.tokens import token_above
+from thinwire.kernels.jit import njit
 
-_jit = numba.njit(cache=True, nogil=True, boundscheck=False)
+_jit = njit(cache=True, nogil=True, boundscheck=False)
 _U = np.uint64
 _ONE, _SIGN, _SHIFT, _BINS = _U(1), _U(SIGN_BIT), _U(PHASE_SHIFT), _U(BINS)
 _KEY, _SUM, _DEAD, _LOOKUP = _U(KEYS - 1), _U(SUMS - 1), _U(DEAD), _U(LOOKUP)

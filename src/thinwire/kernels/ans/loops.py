@@ -5,7 +5,6 @@ Integers are unsigned where they can be: numba then leaves out its test for nega
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from thinwire.kernels.ans.alphabet import LOOKUP
@@ -14,9 +13,10 @@ from thinwire.kernels.ans.lookups import DIVIDE, LATER
 from thinwire.kernels.ans.reference import LOWEST, WORD
 from thinwire.kernels.ans.tables import BITS, TOTAL
 from thinwire.kernels.ans.tokens import token_above
+from thinwire.kernels.jit import njit
 
 # Frequencies are at least 1, so that no division needs a test for zero.
-_jit = numba.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
+_jit = njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
 _U = np.uint64
 _ONE, _WORD, _BITS, _LOWEST, _SIGN, _ROOM = _U(1), _U(WORD), _U(BITS), _U(LOWEST), _U(SIGN_BIT), _U(2 * WORD - BITS)
 _SLOT, _KEY, _SIGNED, _LOW, _LOW_HALF = _U(TOTAL - 1), _U(KEYS - 1), _U(2 * KEYS - 1), _U(LOWEST - 1), _U(2**32 - 1)

@@ -27,6 +27,7 @@ from thinwire.kernels.ans.counting import FINEST, SUMS, Tally
 from thinwire.kernels.ans.head import MOST_SHIFT, Tables
 from thinwire.kernels.ans.tables import OCTAVES, ONE, Ints, Walks, chance, cumulated, with_signs
 
+_SUM_OF_KEY, _PHASE_OF_KEY = np.arange(KEYS) & SUMS - 1, np.arange(KEYS) >> PHASE_SHIFT
 TABLE_BITS = 16.0
 _CHANCES_BITS = 14.0
 _SHIFT_ROUNDS = 3
@@ -51,17 +52,18 @@ def coder(tables: Tables) -> Coder:
     """Return the coder whose table of a summed key is ``magnitude table * chances + chance of the sign``."""
     agree = chance(tables.chance_levels, tables.walks.fineness)
     starts = cumulated(with_signs(tables.walks.frequencies, agree))
-    every = np.arange(KEYS)
-    sums = (every & SUMS - 1) + by_sum(tables.shifts)[every >> PHASE_SHIFT] - LOWEST_SUM
+    if len(starts) == 1:
+        return Coder(tables.alphabet, starts, np.zeros(KEYS, np.uint16))
+    sums = _SUM_OF_KEY + by_sum(tables.shifts)[_PHASE_OF_KEY] - LOWEST_SUM
     group = tables.groups[np.clip(sums, 0, len(tables.groups) - 1)]
-    table_of = group * len(agree) + by_sum(tables.angle_groups)[every >> PHASE_SHIFT]
+    table_of = group * len(agree) + by_sum(tables.angle_groups)[_PHASE_OF_KEY]
     return Coder(tables.alphabet, starts, table_of.astype(np.uint16))
 
 
 def one_sided(walks: Walks, direct: int) -> Coder:
     """Return the coder of numbers from 0 whose table is that of their column's class: 1 is the first, and so on."""
     frequencies = with_signs(walks.frequencies, np.full((1, 3), ONE))
-    table_of = np.clip((np.arange(KEYS) & SUMS - 1) - LOWEST_SUM, 0, len(frequencies) - 1)
+    table_of = np.clip(_SUM_OF_KEY - LOWEST_SUM, 0, len(frequencies) - 1)
     return Coder(alphabet(direct), cumulated(frequencies), table_of.astype(np.uint16))
 
 

@@ -8,6 +8,7 @@ Four states take turns where that is worth their bytes. Duda 2013 (arXiv:1311.25
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
 import numpy as np
@@ -44,9 +45,11 @@ def decode(states: States, words: Words, grid: Grid, coder: Coder) -> tuple[Valu
 
     States are ``2**16`` or more.
     """
-    out = np.zeros(grid.count, np.int32)
+    out = [0] * grid.count
     lanes, used, overflow = [int(state) for state in states], 0, False
-    held = words.tolist()
+    held, table_of, base = words.tolist(), coder.table_of.tolist(), coder.base.tolist()
+    pieces = [_pieces(extra) for extra in coder.extra.tolist()]
+    tables: dict[int, list[int]] = {}
 
     def take(turn: int, start: int, frequency: int, bits: int) -> None:
         nonlocal used
@@ -58,19 +61,21 @@ def decode(states: States, words: Words, grid: Grid, coder: Coder) -> tuple[Valu
         lanes[lane] = state
 
     for turn, (place, key) in enumerate(_order(grid)):
-        table = int(coder.table_of[key & KEYS - 1])
-        starts = coder.starts[table]
-        token = int(np.searchsorted(starts[1:], lanes[turn % len(lanes)] & TOTAL - 1, side="right"))
-        take(turn, int(starts[token]), int(starts[token + 1]) - int(starts[token]), BITS)
-        value = int(coder.base[token])
-        for shift, width in _pieces(int(coder.extra[token])):
+        table = table_of[key & KEYS - 1]
+        if table not in tables:
+            tables[table] = coder.starts[table].tolist()
+        starts = tables[table]
+        token = bisect_right(starts, lanes[turn % len(lanes)] & TOTAL - 1, 1) - 1
+        take(turn, starts[token], starts[token + 1] - starts[token], BITS)
+        value = base[token]
+        for shift, width in pieces[token]:
             raw = (lanes[turn % len(lanes)] & (1 << width) - 1) << shift
             take(turn, raw >> shift, 1, width)
             value += raw if value > 0 else -raw
         value = -value if key >> SIGN_BIT & 1 else value
         overflow |= not -_MOST - 1 <= value <= _MOST
         out[place] = (value + _MOST + 1) % (1 << 32) - _MOST - 1
-    return out, np.array(lanes, np.uint64), used, overflow
+    return np.array(out, np.int32), np.array(lanes, np.uint64), used, overflow
 
 
 def _order(grid: Grid) -> Iterator[tuple[int, int]]:

@@ -93,7 +93,7 @@ def _read(taken: Reader) -> Part:
     flags = taken.flags(2)
     if not any(flags):
         return Part(flags, None, 0)
-    walks = read_walks(taken, sum(flags), CLASSES)
+    walks = read_walks(taken, sum(flags), CLASSES, len(flags) * CLASSES)
     return Part(flags, walks, taken.golomb(_LENGTH_ORDER, _MOST_BYTES))
 
 

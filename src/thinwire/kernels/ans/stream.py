@@ -57,7 +57,7 @@ def write(values: Symbols, model: Model, try_chunks: bool, mode: bytes = b"") ->
 def read(data: Bytes, count: int) -> Iterator[Values]:
     """Yield blocks of the ``count`` symbols, at least one, of what ``write`` returned, or raise WireError."""
     taken = Reader(data)
-    found = coder(heads.read(taken))
+    found = coder(heads.read(taken, count))
     parts = sides.read(taken)
     width = taken.golomb(_WIDTH_ORDER, count - 1) + 1 if sides.any_sent(parts) else plain_width(count)
     rows = -(-count // width)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from thinwire.kernels.ans.alphabet import PARTS_BITS, TOP
+from thinwire.kernels.jit import njit
 
 _U = np.uint64
 _ONE, _PARTS_BITS, _PARTS, _OCTAVES, _TOP = _U(1), _U(PARTS_BITS), _U(1 << PARTS_BITS), _U(TOP + 1), _U(TOP)
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def token_above(magnitude, size):  # type: ignore[no-untyped-def]
     """Return the magnitude token of a magnitude without a token of its own, in an alphabet of ``size`` (all uint64).
 

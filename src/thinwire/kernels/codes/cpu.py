@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from thinwire.kernels.codes.reference import Bytes, Symbols
+from thinwire.kernels.jit import njit
 from thinwire.kernels.select.lanes import LANES, lowest_bit, word_at_least
 
-_jit = numba.njit(cache=True, nogil=True, boundscheck=False)
+_jit = njit(cache=True, nogil=True, boundscheck=False)
 _FLIP = np.uint8(128)
 """Turns the order of unsigned bytes into that of signed ones, which can be compared 64 at once."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,11 +15,12 @@ from torch import Tensor
 
 from thinwire.kernels.hadamard import reference
 from thinwire.kernels.hadamard.normal import CELLS, CELLS_TO_ONE, WIDTH, Codebook
+from thinwire.kernels.jit import njit
 
-_jit = numba.njit(cache=True, nogil=True, boundscheck=False)
+_jit = njit(cache=True, nogil=True, boundscheck=False)
 # Never called from Python: without entry points for it, functions compile a third faster.
 _LEAN: Any = {"boundscheck": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-_inner = numba.njit(**_LEAN)
+_inner = njit(**_LEAN)
 _TO_ONE, _MIDDLE = np.float32(CELLS_TO_ONE), np.float32(CELLS // 2)
 
 

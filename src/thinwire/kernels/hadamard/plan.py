@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thinwire.kernels.permutation import _mix, random_subset
+from thinwire.kernels.permutation import random_subset, random_words
 
 LEAST = 64
 """Elements of the smallest block, and bits of a word: in smaller blocks rotated elements are not nearly normal."""
@@ -72,14 +72,19 @@ class Plan:
 
     def signs(self, seed: int) -> NDArray[np.uint64]:
         """Return (turns, padded / 64) words of random bits."""
-        at = np.arange(self.padded // LEAST, dtype=np.uint64)
-        return np.stack([_mix(at, seed * _DRAWS + turn) for turn in range(self.turns)])
+        return np.stack([random_words(self.padded // LEAST, seed * _DRAWS + turn) for turn in range(self.turns)])
 
     def mask(self, size: int, seed: int) -> Tensor:
-        """Return uint8 (size): 1 for the elements of a block of that size that get one bit more."""
-        chosen = torch.zeros(size, dtype=torch.uint8)
-        chosen[random_subset(size, self._fines(size), seed)] = 1
-        return chosen
+        """Return uint8 (size), not to be changed: 1 for the elements of a block of that size that get one bit more."""
+        return _mask(size, self._fines(size), seed)
 
     def _fines(self, size: int) -> int:
         return -(-size * self.fine // PARTS)
+
+
+@lru_cache(16)
+def _mask(size: int, fines: int, seed: int) -> Tensor:
+    """Return what all blocks of a size share; a tensor asks for it more than once."""
+    chosen = torch.zeros(size, dtype=torch.uint8)
+    chosen[random_subset(size, fines, seed)] = 1
+    return chosen

@@ -5,6 +5,8 @@ The order of the additions is part of it, as it decides how floats are rounded.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from torch import Tensor
 from thinwire.kernels.hadamard.normal import WIDTH, Codebook
 
 _HEADROOM = 22
+_SHORT = 256
 
 
 def quantize(
@@ -34,12 +37,25 @@ def restore(codes: Tensor, signs: NDArray[np.uint64], fine: Tensor, book: Codebo
     levels = torch.from_numpy(book.integers).to(codes.device)
     v = levels[codes.long() + fine.long() * WIDTH]
     for turn in reversed(range(len(signs))):
-        v = transform(v)
+        v = turned(v)
         if turn:
             drop, most = shift(v.shape[1]), limit(v.shape[1])
             v = ((v + (1 << drop >> 1)) >> drop).clamp(-most, most)
         v = v * flips(signs[turn], v)
     return v
+
+
+def turned(levels: Tensor) -> Tensor:
+    """Return what ``transform`` does of int32 levels: short rows by one product, exact in float64 in any order."""
+    size = levels.shape[1]
+    if size > _SHORT or levels.device.type != "cpu":
+        return transform(levels)
+    return (levels.double() @ _matrix(size)).to(torch.int32)
+
+
+@cache
+def _matrix(size: int) -> Tensor:
+    return transform(torch.eye(size, dtype=torch.float64))
 
 
 def transform(rows: Tensor) -> Tensor:

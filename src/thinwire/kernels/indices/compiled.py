@@ -5,12 +5,12 @@ No loop checks bounds, so each states what keeps it inside its arrays.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from thinwire.kernels.indices.reference import Bytes, Integers, packed_bytes
+from thinwire.kernels.jit import njit
 
-_jit = numba.njit(cache=True, nogil=True, boundscheck=False)
+_jit = njit(cache=True, nogil=True, boundscheck=False)
 _SPARE = 8
 
 

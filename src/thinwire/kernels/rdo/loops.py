@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from thinwire.kernels.ans.contexts import DEAD, KEYS, SIGN_BIT
+from thinwire.kernels.jit import njit
 from thinwire.kernels.rdo.cuts import MOST
 
-_jit = numba.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
+_jit = njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
 _U = np.uint64
 _DEAD, _KEY, _SIGN, _ONE, _MOST, _STRIDE = _U(DEAD), _U(KEYS - 1), _U(SIGN_BIT), _U(1), _U(MOST), _U(MOST + 1)
 

@@ -7,16 +7,16 @@ refine -> the exact k-th magnitude among those, bit by bit; ties by place
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from thinwire.kernels.jit import njit
 from thinwire.kernels.select import chunked
 from thinwire.kernels.select.lanes import LANES, lowest_bit, word_at_least
 
-_jit = numba.njit(cache=True, nogil=True, boundscheck=False)
-_inlined = numba.njit(inline="always")
+_jit = njit(cache=True, nogil=True, boundscheck=False)
+_inlined = njit(inline="always")
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 

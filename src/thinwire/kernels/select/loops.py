@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from thinwire.kernels.jit import njit
 from thinwire.kernels.select.lanes import LANES, bits_set, lowest_bit, word_at_least
 
-_jit = numba.njit(cache=True, nogil=True, boundscheck=False)
-_inlined = numba.njit(inline="always")
+_jit = njit(cache=True, nogil=True, boundscheck=False)
+_inlined = njit(inline="always")
 _BINS = 1 << 11
 
 

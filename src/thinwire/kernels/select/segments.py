@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from thinwire.kernels.jit import njit
 from thinwire.kernels.select.loops import choose, keep, kth, sample_places, sweep
 
-_jit = numba.njit(cache=True, nogil=True, boundscheck=False)
+_jit = njit(cache=True, nogil=True, boundscheck=False)
 _LEAST_SAMPLE = 1024
 _SIGMAS = 4
 
