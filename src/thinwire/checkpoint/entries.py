@@ -25,7 +25,8 @@ PLACES = (*(dict(CARRIERS) | {"BOOL": torch.bool}).items(), ("BOOL", torch.uint8
 """By the place that a file of version 1 holds: the order never changes. Bools were once carried as 0 and 1 alone."""
 
 LIMITS = Limits(tensors=1 << 18, header_bytes=1 << 25)
-"""What `unpack` accepts. The largest public mixtures of experts have about 100,000 tensors."""
+MOST_TEXTS = 1 << 18
+"""What `unpack` accepts, texts being pairs of metadata. Large public mixtures of experts have about 100,000 tensors."""
 
 
 @dataclass(frozen=True)

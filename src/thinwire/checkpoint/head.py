@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from thinwire.checkpoint.entries import METADATA, PLACES, Entry
+from thinwire.checkpoint.entries import METADATA, MOST_TEXTS, PLACES, Entry
 from thinwire.checkpoint.header import BadHeader, header_text, parse_header
 from thinwire.checkpoint.pieces import MOST_SLICE
 from thinwire.codec import Spec
@@ -25,6 +25,7 @@ from thinwire.wire.schema import dump_schema, load_schema
 MAGIC, VERSIONS = b"TWCP", (1, 2)
 FIXED = struct.Struct("<4sBBHIII")
 _ZSTD_LEVEL = 19
+_FREE_BYTES, _MOST_RATIO = 1 << 20, 1024
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,20 @@ def dump_head(head: Head, limits: Limits) -> bytes:
         plain, version = varint(len(head.verbatim)) + head.verbatim + based, 2
     else:
         kinds = bytes(PLACES.index((entry.dtype, entry.spec.dtype)) << 1 | entry.based for entry in head.entries)
-        texts = b"".join(_text(text) for pair in head.metadata.items() for text in pair)
-        plain, version = varint(len(schema)) + schema + kinds + texts, 1
-    if max(len(head.entries), len(head.metadata)) > limits.tensors or len(plain) > limits.header_bytes:
+        pairs = b"".join(_text(text) for pair in head.metadata.items() for text in pair)
+        plain, version = varint(len(schema)) + schema + kinds + pairs, 1
+    tensors, texts = len(head.entries), len(head.metadata)
+    if tensors > limits.tensors or texts > MOST_TEXTS or len(plain) > limits.header_bytes:
         raise CheckpointError(
-            f"{len(head.entries)} tensors and {len(head.metadata)} texts of metadata in {len(plain)} bytes: at most "
-            f"{limits.tensors} of each and {limits.header_bytes} bytes"
+            f"{tensors} tensors and {texts} texts of metadata in {len(plain)} bytes: at most {limits.tensors} and "
+            f"{MOST_TEXTS} in {limits.header_bytes} bytes are taken"
         )
     packed = zstd.compress(plain, _ZSTD_LEVEL)
+    if _swells(len(packed), len(plain)):
+        raise CheckpointError(
+            f"{len(plain)} bytes of names and metadata become {len(packed)}, which no reader takes: at most "
+            f"{_MOST_RATIO} times smaller; remove the metadata that repeats itself"
+        )
     return FIXED.pack(MAGIC, version, 0, 0, head.slice_elements, len(packed), len(plain)) + packed
 
 
@@ -102,7 +109,7 @@ def load_fixed(data: bytes, limits: Limits) -> Fixed:
         raise WireError(f"not a packed checkpoint of version {VERSIONS[0]} to {VERSIONS[-1]}: begins with {data[:5]!r}")
     if flags or reserved or not 1 <= most <= MOST_SLICE:
         raise WireError(f"flags {flags:#x}, {reserved:#x} or a slice of {most} elements is unknown")
-    if plain > limits.header_bytes or stored > plain + 64:
+    if plain > limits.header_bytes or stored > plain + 64 or _swells(stored, plain):
         raise WireError(f"a head of {plain} bytes in {stored}: over the limit of {limits.header_bytes}")
     return Fixed(version, most, stored, plain)
 
@@ -116,6 +123,11 @@ def load_head(packed: bytes, fixed: Fixed, limits: Limits) -> Head:
     return (_load_said if fixed.version == 1 else _load_verbatim)(reader, fixed.slice_elements, limits)
 
 
+def _swells(stored: int, plain: int) -> bool:
+    """Say whether so few bytes stand for so many that work would not follow the bytes of the file."""
+    return plain > _FREE_BYTES + _MOST_RATIO * stored
+
+
 def _load_said(reader: Reader, slice_elements: int, limits: Limits) -> Head:
     data = reader.take(reader.varint())
     # Counted first: whoever reads all of the names to find that they are too many has done the work.
@@ -126,13 +138,13 @@ def _load_said(reader: Reader, slice_elements: int, limits: Limits) -> Head:
         raise WireError(f"a tensor is called {METADATA}")
     kinds = reader.take(len(schema))
     entries = tuple(_entry(name, schema[name], kind) for (name, kind) in zip(schema, kinds, strict=True))
-    return Head(entries, _texts(reader.take(reader.left), limits), slice_elements)
+    return Head(entries, _texts(reader.take(reader.left)), slice_elements)
 
 
 def _load_verbatim(reader: Reader, slice_elements: int, limits: Limits) -> Head:
     text = reader.take(reader.varint())
     try:
-        header = parse_header(text)
+        header = parse_header(text, limits.tensors)
     except BadHeader as error:
         raise WireError(str(error)) from None
     entries = tuple(_marked(entry, reader.varint()) for entry in header.entries)
@@ -165,12 +177,12 @@ def _text(text: str) -> bytes:
     return varint(len(raw)) + raw
 
 
-def _texts(data: bytes, limits: Limits) -> dict[str, str]:
+def _texts(data: bytes) -> dict[str, str]:
     """Return the metadata. No key comes twice: a few bytes may stand for millions of pairs that are all alike."""
     texts: dict[str, str] = {}
     for key, value in _pairs(Reader(data)):
-        if key in texts or len(texts) >= limits.tensors:
-            raise WireError(f"the metadata {quoted(key)} comes twice, or is one of more than {limits.tensors}")
+        if key in texts or len(texts) == MOST_TEXTS:
+            raise WireError(f"the metadata {quoted(key)} comes twice, or is one of more than {MOST_TEXTS}")
         texts[key] = value
     return texts
 

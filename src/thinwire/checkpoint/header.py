@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from thinwire.checkpoint.entries import CARRIERS, LIMITS, METADATA, Entry
+from thinwire.checkpoint.entries import CARRIERS, LIMITS, METADATA, MOST_TEXTS, Entry
 from thinwire.codec import Spec
 from thinwire.errors import quoted
 
@@ -56,13 +56,13 @@ class _Said:
     end: int
 
 
-def parse_header(data: bytes) -> Header:
+def parse_header(data: bytes, most_tensors: int = LIMITS.tensors) -> Header:
     """Return what a header says, the eight bytes of its length left out. Raises BadHeader."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
         raise BadHeader("the header is not UTF-8") from None
-    said, metadata = _Parser(text).read()
+    said, metadata = _Parser(text, most_tensors).read()
     entries, at = [], 0
     for one in sorted(said, key=lambda one: (one.start, one.end)):
         if one.start != at or one.end < at:
@@ -107,8 +107,8 @@ def _entry(said: _Said) -> Entry:
 class _Parser:
     """Goes through the text once. One object of objects is all the nesting there is."""
 
-    def __init__(self, text: str) -> None:
-        self._text, self._at = text, 0
+    def __init__(self, text: str, most_tensors: int) -> None:
+        self._text, self._most_tensors, self._at = text, most_tensors, 0
 
     def read(self) -> tuple[list[_Said], dict[str, str]]:
         """Return the tensors as they come, and the metadata."""
@@ -120,9 +120,9 @@ class _Parser:
             if name == METADATA:
                 metadata = self._metadata()
                 continue
+            if len(found) == self._most_tensors:
+                raise BadHeader(f"more than {self._most_tensors} tensors")
             found[name] = self._tensor(name)
-            if len(found) > LIMITS.tensors:
-                raise BadHeader(f"more than {LIMITS.tensors} tensors")
         if self._text[self._at :].strip(" "):
             raise BadHeader("something follows the header's closing brace")
         return list(found.values()), metadata or {}
@@ -146,7 +146,7 @@ class _Parser:
         texts: dict[str, str] = {}
         for key in self._keys():
             value = self._take(_VALUE, "a text")[1]
-            if value is None or key in texts or len(texts) >= LIMITS.tensors:
+            if value is None or key in texts or len(texts) >= MOST_TEXTS:
                 raise BadHeader(f"the metadata {quoted(key)} is no text, comes twice, or is one of too many")
             texts[key] = _string(value)
         return texts
