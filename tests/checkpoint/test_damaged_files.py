@@ -150,8 +150,8 @@ BAD_HEADS = {
 
 
 def loaded(data: bytes) -> Head:
-    slice_elements, stored, plain = load_fixed(data, LIMITS)
-    return load_head(data[FIXED.size : FIXED.size + stored], plain, slice_elements, LIMITS)
+    fixed = load_fixed(data, LIMITS)
+    return load_head(data[FIXED.size : FIXED.size + fixed.stored_bytes], fixed, LIMITS)
 
 
 @pytest.mark.parametrize("name", BAD_HEADS)

@@ -121,17 +121,9 @@ def test_bad_input_is_one_sentence_and_changes_nothing(
     assert {path: path.is_file() and path.read_bytes() for path in Path().rglob("*")} == before
 
 
-@pytest.mark.parametrize("words", [["pack", "new.safetensors"], ["unpack", "d.tw", "--base", "old.safetensors"]])
-def test_without_safetensors_the_extra_is_named(files: Path, words: list[str]) -> None:
-    main(["pack", "new.safetensors", "--base", "old.safetensors", "-o", "d.tw"])
-    script = f"import sys; sys.modules['safetensors'] = None; from thinwire.cli import main; sys.exit(main({words!r}))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert "pip install 'thinwire[checkpoint]'" in done.stderr
-
-
-def test_other_extras_are_not_needed(files: Path) -> None:
-    block = "for name in ('flwr', 'sklearn', 'matplotlib', 'rich', 'jinja2', 'markupsafe'): sys.modules[name] = None"
+def test_no_extra_is_needed(files: Path) -> None:
+    names = ("safetensors", "flwr", "sklearn", "matplotlib", "rich", "jinja2", "markupsafe")
+    block = f"for name in {names!r}: sys.modules[name] = None"
     words = ["pack", "new.safetensors", "--budget", "30kB", "-o", "x.tw"]
     script = f"import sys\n{block}\nfrom thinwire.cli import main\nsys.exit(main({words!r}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)

@@ -60,7 +60,7 @@ class BoundChooser(Plain):
 
     def __init__(self, bound: Bounded, survey: Survey) -> None:
         self._bound, self._survey = bound, survey
-        self._units: dict[str, float] = {}
+        self._units: dict[tuple[str, bool], float] = {}
 
     def sent(self, given: Given) -> Sent:
         """Return the piece within the bound."""
@@ -90,11 +90,13 @@ class BoundChooser(Plain):
         return self._bound.value * self._rms(given)
 
     def _rms(self, given: Given) -> float:
-        entry = given.piece.entry
-        if entry.name not in self._units:
-            whole = given.piece.spec.numel == entry.spec.numel
-            parts = [given] if whole else map(self._survey.given, self._survey.pieces_of(entry))
+        """Return the RMS of what travels of a tensor; rows that a base lacks have one of their own."""
+        piece = given.piece
+        key = piece.entry.name, piece.based
+        if key not in self._units:
+            pieces = [other for other in self._survey.pieces_of(piece.entry) if other.based == piece.based]
+            parts = [given] if len(pieces) == 1 else map(self._survey.given, pieces)
             energy = sum(energy64(part.target()) for part in parts)
-            self._units = {entry.name: math.sqrt(energy / max(entry.spec.numel, 1))}
-        rms = self._units[entry.name]
+            self._units = {key: math.sqrt(energy / max(sum(other.spec.numel for other in pieces), 1))}
+        rms = self._units[key]
         return rms if math.isfinite(rms) else 0.0

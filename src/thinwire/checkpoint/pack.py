@@ -13,7 +13,7 @@ from torch import Tensor
 from thinwire.checkpoint.difference import restored
 from thinwire.checkpoint.entries import LIMITS
 from thinwire.checkpoint.goals import Chooser, Goal
-from thinwire.checkpoint.head import Head, dump_head
+from thinwire.checkpoint.head import dump_head, head_of
 from thinwire.checkpoint.measure import energy64, squared_error
 from thinwire.checkpoint.packed import (
     BASE_DIGEST_BYTES,
@@ -28,7 +28,7 @@ from thinwire.checkpoint.progress import OnBytes, ignore
 from thinwire.checkpoint.sent import Given, Sent
 from thinwire.checkpoint.sink import Sink, lying
 from thinwire.checkpoint.source import open_checkpoint
-from thinwire.checkpoint.survey import Survey, against
+from thinwire.checkpoint.survey import Survey, against, unlike
 from thinwire.codec import decode
 from thinwire.errors import CheckpointError
 from thinwire.files import Over, check_target, replaced
@@ -50,6 +50,8 @@ class PackReport:
     wall_s: float = 0.0
     lossy: set[str] = field(default_factory=set)
     """Names of the tensors that lost something."""
+    notes: tuple[str, ...] = ()
+    """What the user should know, a sentence each."""
 
     @property
     def ratio(self) -> float:
@@ -88,14 +90,15 @@ def pack(
     check_target(out, over)
     given, other = open_checkpoint(source), open_checkpoint(base) if base else None
     entries = against(given, other)
-    head = Head(entries, given.metadata, slice_elements)
+    head = head_of(entries, given.metadata, given.text, slice_elements)
     survey = Survey(given, other, entries, slice_elements, seed, on_bytes)
     start = dump_head(head, LIMITS)
     chooser = goal.chooser(survey, len(start) + trailer_bytes(head))
     with replaced(out, over) as file:
         sink = Sink(file, FILE_DIGEST_BYTES)
         sink.write(start)
-        packer = _Packer(survey, chooser, PackReport(len(entries), given.nbytes))
+        notes = (*given.notes, *unlike(entries, other))
+        packer = _Packer(survey, chooser, PackReport(len(entries), given.nbytes, notes=notes))
         for group in survey.groups():
             record = packer.record(group)
             sink.write(record)
@@ -114,7 +117,8 @@ class _Packer:
         self.report = report
         self._survey, self._chooser = survey, chooser
         self._content = hashlib.blake2b(digest_size=CONTENT_DIGEST_BYTES)
-        self._bases: dict[str, hashlib.blake2b] = {}
+        self._base = hashlib.blake2b(digest_size=BASE_DIGEST_BYTES)
+        self._bases: list[bytes] = []
         self._frames = 0
 
     def record(self, group: Sequence[Piece]) -> bytes:
@@ -126,8 +130,7 @@ class _Packer:
 
     def trailer(self) -> bytes:
         """Return the end of the file but for its own digest."""
-        bases = [digest.digest() for digest in self._bases.values()]
-        return b"".join([COUNT.pack(0, self._frames), *bases, self._content.digest()])
+        return b"".join([COUNT.pack(0, self._frames), *self._bases, self._content.digest()])
 
     def _sent(self, piece: Piece) -> Sent:
         given = self._survey.given(piece)
@@ -141,16 +144,17 @@ class _Packer:
         return sent
 
     def _note(self, given: Given, sent: Sent, decoded: Tensor) -> None:
-        name = given.piece.entry.name
         if given.base is not None:
-            digest = self._bases.setdefault(name, hashlib.blake2b(digest_size=BASE_DIGEST_BYTES))
-            digest.update(lying(given.base))
+            self._base.update(lying(given.base))
+            if given.piece.ends:
+                self._bases.append(self._base.digest())
+                self._base = hashlib.blake2b(digest_size=BASE_DIGEST_BYTES)
         result = restored(decoded, given.base, sent.mode, given.x.dtype)
         self._content.update(lying(result))
         if given.x.dtype.is_floating_point:
             self._measure(given, result)
         if not sent.encoded.codec.lossless:
-            self.report.lossy.add(name)
+            self.report.lossy.add(given.piece.entry.name)
 
     def _measure(self, given: Given, result: Tensor) -> None:
         energy, error = energy64(given.x), squared_error(given.x, result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +15,7 @@ from thinwire.checkpoint.entries import LIMITS
 from thinwire.checkpoint.head import FIXED, Head, load_fixed, load_head
 from thinwire.checkpoint.pieces import Piece, groups
 from thinwire.codec import Encoded, Message
-from thinwire.errors import WireError
+from thinwire.errors import WireError, quoted
 from thinwire.wire import loads
 from thinwire.wire.frame import HEADER
 
@@ -73,13 +73,17 @@ def open_packed(path: Path) -> PackedFile:
     """Read head and end of a file and check the digest of all of it. Raises WireError, and OSError."""
     with path.open("rb") as file:
         fixed = file.read(FIXED.size)
-        slice_elements, stored, plain = load_fixed(fixed, LIMITS)
+        found = load_fixed(fixed, LIMITS)
         digest = hashlib.blake2b(fixed, digest_size=FILE_DIGEST_BYTES)
-        packed = file.read(stored)
+        packed = file.read(found.stored_bytes)
         file_bytes = file.seek(0, 2)
         _check_digest(file, digest, len(fixed), file_bytes)
-        head = load_head(packed, plain, slice_elements, LIMITS)
-        return PackedFile(path, head, file_bytes, FIXED.size + stored, *_read_trailer(file, head, file_bytes))
+        # A head of a few bytes may claim a crowd: each piece has a byte of mode and one of record at least.
+        room = max(file_bytes - FIXED.size - found.stored_bytes, 0) // 2
+        head = load_head(packed, found, replace(LIMITS, tensors=min(LIMITS.tensors, room)))
+        return PackedFile(
+            path, head, file_bytes, FIXED.size + found.stored_bytes, *_read_trailer(file, head, file_bytes)
+        )
 
 
 def _check_digest(file: BinaryIO, digest: hashlib.blake2b, start: int, file_bytes: int) -> None:
@@ -121,13 +125,13 @@ def _read_record(file: BinaryIO, group: tuple[Piece, ...]) -> Record:
 
 def _mode(byte: int, piece: Piece) -> Mode:
     name = piece.entry.name
-    if byte not in tuple(Mode):
-        raise WireError(f"{name!r}: mode {byte} is unknown")
+    if byte >= len(Mode):
+        raise WireError(f"{quoted(name)}: mode {byte} is unknown")
     mode = Mode(byte)
-    if mode is not Mode.WHOLE and not piece.entry.based:
-        raise WireError(f"{name!r}: a difference to a base that has no such tensor")
+    if mode is not Mode.WHOLE and not piece.based:
+        raise WireError(f"{quoted(name)}: a difference to a base that has no such tensor")
     if mode is Mode.DIFFERENCE and not piece.spec.dtype.is_floating_point:
-        raise WireError(f"{name!r}: a rounded difference of {piece.spec.dtype}")
+        raise WireError(f"{quoted(name)}: a rounded difference of {piece.spec.dtype}")
     return mode
 
 

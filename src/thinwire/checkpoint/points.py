@@ -12,7 +12,6 @@ from torch import Tensor
 
 from thinwire.checkpoint.families import low_rank
 from thinwire.checkpoint.measure import energy64, squared_error
-from thinwire.checkpoint.pieces import Piece
 from thinwire.checkpoint.sent import Given
 from thinwire.codec import Codec, decode
 from thinwire.policy.plan import Point
@@ -76,7 +75,7 @@ def sample_of(given: Given) -> Given:
         return given
     x = picked(given.x).contiguous()
     base = None if given.base is None else picked(given.base).contiguous()
-    return replace(given, piece=Piece(given.piece.entry, 0, tuple(x.shape)), x=x, base=base)
+    return replace(given, piece=replace(given.piece, start=0, shape=tuple(x.shape)), x=x, base=base)
 
 
 def _steps(energy: float, count: int) -> list[float]:

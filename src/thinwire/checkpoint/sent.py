@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from torch import Tensor
 
@@ -11,14 +11,19 @@ from thinwire.checkpoint.difference import Mode, target
 from thinwire.checkpoint.measure import spectrum
 from thinwire.checkpoint.pieces import Piece
 from thinwire.codec import Codec, Encoded, derive_seed, encode
-from thinwire.errors import CheckpointError, NonFiniteError
+from thinwire.errors import CheckpointError, NonFiniteError, quoted
 from thinwire.kernels.distortion import is_zero
 from thinwire.registry import parse
 from thinwire.wire.records import write_record
 from thinwire.wire.table import describe
 
-_LOSSLESS = "Planes()"
 _MODE_BYTES, _MOST_PLACE_BYTES = 1, 2
+
+
+@cache
+def _every_bit() -> Codec:
+    # Not parsed for each of a hundred thousand tensors.
+    return parse("Planes()")  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Given:
     def lossless(self) -> Sent:
         """Return it with every bit."""
         mode = Mode.WHOLE if self.base is None else Mode.BITS
-        return Sent(mode, encode(parse(_LOSSLESS), target(self.x, self.base, mode)))
+        return Sent(mode, encode(_every_bit(), target(self.x, self.base, mode)))
 
     def lossy(self, codec: Codec) -> Sent:
         """Return it under a codec; with every bit where that is not larger, all is zero, or a value is not finite."""
@@ -89,7 +94,7 @@ class Given:
         except NonFiniteError:
             return self.lossless()
         except ValueError as error:
-            raise CheckpointError(f"{self.piece.entry.name!r}: {error}") from None
+            raise CheckpointError(f"{quoted(self.piece.entry.name)}: {error}") from None
         if not sent.encoded.codec.lossless and 2 * sent.payload_bytes < self.piece.spec.nbytes:
             return sent
         return min(self.lossless(), sent, key=_price)

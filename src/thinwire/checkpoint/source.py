@@ -1,67 +1,75 @@
-"""Safetensors files as they are read: by memory map, piece by piece, so that a model may be larger than memory."""
+"""Safetensors files as they are read: piece by piece, so that a model may be larger than memory."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+import stat
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+import torch
 from torch import Tensor
 
-from thinwire.checkpoint.entries import CARRIERS, DTYPES, Entry
+from thinwire.checkpoint.entries import Entry
+from thinwire.checkpoint.header import MOST_BYTES, BadHeader, Header, header_text, parse_header
 from thinwire.checkpoint.pieces import Piece
-from thinwire.codec import Spec
-from thinwire.errors import CheckpointError
+from thinwire.checkpoint.shards import read_index
+from thinwire.errors import CheckpointError, quoted
 
-_MAPPED_BYTES = 1 << 25
+_LENGTH_BYTES = 8
 
 
-@dataclass
 class SafetensorsFile:
-    """One file. Pages that were read stay in the map, so it is opened again from time to time."""
+    """One file, held open. Raises CheckpointError where it is none."""
 
-    path: Path
-    _opened: Any = field(init=False)
-    _read_bytes: int = field(init=False, default=0)
-
-    def __post_init__(self) -> None:
-        self._open()
-
-    def entries(self) -> list[Entry]:
-        """Return what the file holds, in the order in which it lies there. Raises CheckpointError."""
-        return [self._entry(name) for name in self._opened.offset_keys()]
-
-    def metadata(self) -> dict[str, str]:
-        """Return the file's texts."""
-        return dict(self._opened.metadata() or {})
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = _opened(path)
+            weakref.finalize(self, os.close, self._file)
+            self.text = self._header()
+            self.header: Header = parse_header(self.text)
+        except (BadHeader, OSError) as error:
+            raise CheckpointError(f"{path}: {error}; expected a safetensors file") from None
+        self._data = _LENGTH_BYTES + len(self.text)
+        self._starts: dict[str, int] = {}
+        at = self._data
+        for entry in self.header.entries:
+            self._starts[entry.name] = at
+            at += entry.spec.nbytes
+        size = os.fstat(self._file).st_size
+        if at != size:
+            raise CheckpointError(f"{path}: {size:,} bytes, its header says {at:,}: cut short, or no safetensors file")
 
     def read(self, piece: Piece) -> Tensor:
         """Return the elements of a piece, in its carrier: a copy."""
-        if self._read_bytes > _MAPPED_BYTES:
-            self._open()
-        self._read_bytes += piece.spec.nbytes
-        whole = self._opened.get_tensor(piece.entry.name).view(piece.entry.spec.dtype)
-        part: Tensor = whole.reshape(-1)[piece.start : piece.start + piece.spec.numel]
-        return part.clone().reshape(piece.shape)
+        spec = piece.spec
+        if not spec.numel:
+            return torch.zeros(spec.shape, dtype=spec.dtype)
+        start = self._starts[piece.entry.name] + piece.start * spec.dtype.itemsize
+        return torch.frombuffer(self._bytes(start, spec.nbytes), dtype=spec.dtype).reshape(spec.shape)
 
-    def _open(self) -> None:
-        from safetensors import SafetensorError, safe_open
+    def _header(self) -> bytes:
+        length = int.from_bytes(self._bytes(0, _LENGTH_BYTES), "little")
+        if length > MOST_BYTES:
+            raise BadHeader(f"a header of {length:,} bytes, at most {MOST_BYTES:,}")
+        return bytes(self._bytes(_LENGTH_BYTES, length))
 
-        self._opened = None
-        self._read_bytes = 0
-        try:
-            self._opened = safe_open(self.path, framework="pt")
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{self.path}: {error}; expected a safetensors file") from None
-
-    def _entry(self, name: str) -> Entry:
-        found = self._opened.get_slice(name)
-        dtype = found.get_dtype()
-        if dtype not in CARRIERS:
-            raise CheckpointError(f"{self.path}: {name!r} is {dtype}, expected one of {', '.join(DTYPES)}")
-        return Entry(name, dtype, Spec(tuple(found.get_shape()), CARRIERS[dtype]))
+    def _bytes(self, start: int, count: int) -> bytearray:
+        # Asked first: a buffer of any length that a damaged file claims would be made before it is found empty.
+        if start + count > os.fstat(self._file).st_size:
+            raise CheckpointError(f"{self.path} is cut short; expected a safetensors file")
+        data = bytearray(count)
+        view, done = memoryview(data), 0
+        while done < count:
+            read = os.preadv(self._file, [view[done:]], start + done)
+            if not read:
+                raise CheckpointError(f"{self.path} became shorter while it was read")
+            done += read
+        return data
 
 
 @dataclass(frozen=True)
@@ -71,10 +79,14 @@ class Checkpoint:
     path: Path
     entries: tuple[Entry, ...]
     metadata: Mapping[str, str]
+    text: bytes
+    """The header of the one file that holds all, as it is there or as it would be."""
     files: Mapping[str, SafetensorsFile]
     """Tensor name -> the file that holds it."""
+    notes: tuple[str, ...] = ()
+    """What its user should know, a sentence each."""
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of all tensors."""
         return sum(entry.spec.nbytes for entry in self.entries)
@@ -91,25 +103,52 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; give the safetensors file or the index.json in it")
-    files = [SafetensorsFile(file) for file in (_shards(path) if path.suffix == ".json" else [path])]
+    if path.suffix == ".json":
+        return _sharded(path)
+    file = SafetensorsFile(path)
+    header = file.header
+    return Checkpoint(path, header.entries, header.metadata, file.text, {e.name: file for e in header.entries})
+
+
+def _opened(path: Path) -> int:
+    # Asked first: to open a pipe waits for whoever writes to it.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise CheckpointError(f"{path} is no regular file; expected a safetensors file")
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _sharded(path: Path) -> Checkpoint:
+    wanted = read_index(path)
+    files = {name: SafetensorsFile(path.parent / name) for name in sorted(set(wanted.values()))}
     owners: dict[str, SafetensorsFile] = {}
-    entries: list[Entry] = []
-    for file in files:
-        for entry in file.entries():
+    for file in files.values():
+        for entry in file.header.entries:
             if entry.name in owners:
-                raise CheckpointError(f"{entry.name!r} is in {owners[entry.name].path} and in {file.path}")
+                raise CheckpointError(f"{quoted(entry.name)} is in {owners[entry.name].path} and in {file.path}")
             owners[entry.name] = file
-            entries.append(entry)
+    for name, shard in wanted.items():
+        if owners.get(name) is not files[shard]:
+            raise CheckpointError(
+                f"{path}: {quoted(name)} is to be in {quoted(shard)}, which has no such tensor; fetch the model again"
+            )
+    entries = [entry for file in files.values() for entry in file.header.entries]
     if len(files) > 1:
         # The widest first, as safetensors lays them out: a tensor that starts off its alignment cannot be mapped.
         entries.sort(key=lambda entry: -entry.spec.dtype.itemsize)
-    metadata = {key: text for file in files for key, text in sorted(file.metadata().items())}
-    return Checkpoint(path, tuple(entries), metadata, owners)
+    metadata, notes = _joined(files.values())
+    if unlisted := len(entries) - len(wanted):
+        notes += (f"{unlisted} tensors of the shards are not in the index's weight_map; they are packed too",)
+    return Checkpoint(path, tuple(entries), metadata, header_text(entries, metadata), owners, notes)
 
 
-def _shards(path: Path) -> list[Path]:
-    try:
-        weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        return [path.parent / name for name in sorted(set(weight_map.values()))]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path}: {error!r}; expected an index with a weight_map of tensors to files") from None
+def _joined(files: Iterable[SafetensorsFile]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the texts of all files, the first that says it of those that differ, and a note where some do."""
+    metadata: dict[str, str] = {}
+    odd: dict[str, None] = {}
+    for file in files:
+        for key, text in sorted(file.header.metadata.items()):
+            if metadata.setdefault(key, text) != text:
+                odd[key] = None
+    if not odd:
+        return metadata, ()
+    return metadata, (f"shards differ in the metadata {', '.join(map(quoted, odd))}: the first one's is kept",)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from thinwire.checkpoint.pieces import Piece
 from thinwire.checkpoint.progress import OnBytes, ignore
 from thinwire.checkpoint.sink import Sink, lying
 from thinwire.checkpoint.source import Checkpoint, open_checkpoint
+from thinwire.checkpoint.survey import same_rows
 from thinwire.codec import Encoded, decode
-from thinwire.errors import CheckpointError, WireError
+from thinwire.errors import CheckpointError, WireError, escaped, quoted
 from thinwire.files import Over, check_target, replaced
 
 
@@ -78,7 +78,7 @@ class _Restorer:
 
     def piece(self, piece: Piece, mode: Mode, encoded: Encoded) -> Tensor:
         """Return the piece as it was packed."""
-        base = self._base.read(piece) if self._base and piece.entry.based else None
+        base = self._base.read(piece) if self._base and piece.based else None
         if base is not None:
             self._check(piece, base)
         return restored(decode(encoded), base, mode, piece.spec.dtype)
@@ -91,22 +91,15 @@ class _Restorer:
         self._digest = hashlib.blake2b(digest_size=BASE_DIGEST_BYTES)
         if found != self._packed.base_digests[name]:
             raise CheckpointError(
-                f"{self._packed.path} was packed against another base: {name!r} differs in the one given; "
+                f"{self._packed.path} was packed against another base: {quoted(name)} differs in the one given; "
                 "give the checkpoint that `thinwire pack --base` had"
             )
 
 
 def safetensors_header(head: Head) -> bytes:
-    """Return the start of the safetensors file: the library's own bytes for a file that the library wrote."""
-    table: dict[str, object] = {"__metadata__": dict(head.metadata)} if head.metadata else {}
-    at = 0
-    for entry in head.entries:
-        end = at + entry.spec.nbytes
-        table[entry.name] = {"dtype": entry.dtype, "shape": list(entry.spec.shape), "data_offsets": [at, end]}
-        at = end
-    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
-    padded = text + b" " * (-len(text) % 8)
-    return len(padded).to_bytes(8, "little") + padded
+    """Return the start of the safetensors file."""
+    header = head.header
+    return len(header).to_bytes(8, "little") + header
 
 
 def _checked_base(packed: PackedFile, base: Checkpoint | None) -> Checkpoint | None:
@@ -119,9 +112,9 @@ def _checked_base(packed: PackedFile, base: Checkpoint | None) -> Checkpoint | N
     theirs = {entry.name: entry for entry in base.entries}
     for entry in packed.head.based:
         found = theirs.get(entry.name)
-        if found is None or (found.dtype, found.spec) != (entry.dtype, entry.spec):
+        if found is None or not same_rows(entry, found) or found.spec.numel < entry.based_elements:
             raise CheckpointError(
-                f"{base.path} is not the base of {packed.path}: {entry.name!r} is {_shown(found)}, "
+                f"{base.path} is not the base of {packed.path}: {quoted(entry.name)} is {_shown(found)}, "
                 f"expected {_shown(entry)}"
             )
     return base
@@ -136,4 +129,4 @@ def _check_room(total: int, out: Path, max_bytes: int | None) -> None:
 
 
 def _shown(entry: Entry | None) -> str:
-    return f"{entry.spec.shape} {entry.dtype}" if entry else "missing"
+    return f"{entry.shape} {escaped(entry.dtype, 20)}" if entry else "missing"

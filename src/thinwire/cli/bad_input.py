@@ -12,7 +12,6 @@ EXTRAS = {
     "rich": "lab",
     "jinja2": "lab",
     "markupsafe": "lab",
-    "safetensors": "checkpoint",
     "transformers": "train",
     "tensorboard": "train",
 }

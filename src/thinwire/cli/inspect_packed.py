@@ -70,7 +70,7 @@ def _cells(packed: PackedFile, rows: dict[str, _Row]) -> Iterator[tuple[str, ...
         row, spec = rows[entry.name], entry.spec
         bits = f"{8 * row.payload_bytes / spec.numel:.3f}" if spec.numel else "-"
         ratio = f"{spec.nbytes / row.payload_bytes:.2f}" if row.payload_bytes else "-"
-        shape = "x".join(map(str, spec.shape)) or "scalar"
+        shape = "x".join(map(str, entry.shape)) or "scalar"
         yield (
             entry.name,
             shape,

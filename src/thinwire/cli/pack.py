@@ -90,6 +90,8 @@ def _goal(options: argparse.Namespace) -> Goal:
 
 
 def _show(out: Path, report: PackReport, difference: bool) -> None:
+    for note in report.notes:
+        say(f"note: {note}")
     kept = report.tensors - len(report.lossy)
     error = f"NMSE {report.sent_nmse:.2g}"
     if difference:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from thinwire.codec import Spec, derive_seed
 from thinwire.delta import subtract
-from thinwire.errors import unknown
+from thinwire.errors import quoted, unknown
 from thinwire.lab.advise.sample import Pick, choose
 from thinwire.lab.advise.shapes import MODELS
 from thinwire.lab.advise.subject import BadSubject, Subject
@@ -104,8 +104,8 @@ def _check_same(newer: Checkpoint, older: Checkpoint) -> None:
         mine, other = ours.get(name), theirs.get(name)
         if mine != other:
             raise BadSubject(
-                f"tensor {name!r} is {_shown(mine)} in {newer.path} and {_shown(other)} in {older.path}; a difference "
-                "needs two checkpoints of one model"
+                f"tensor {quoted(name)} is {_shown(mine)} in {newer.path} and {_shown(other)} in {older.path}; a "
+                "difference needs two checkpoints of one model"
             )
 
 
