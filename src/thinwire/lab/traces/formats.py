@@ -72,7 +72,7 @@ def bitrates(text: str) -> Trace:
 
 def _from_samples(times_s: Floats, bandwidth_bps: Floats) -> Trace:
     """The last sample lasts as long as the median of the others; a single one, which is constant, a second."""
-    if not len(times_s):
+    if not len(bandwidth_bps):
         raise BadTrace("no samples, expected one or more")
     last_s = times_s[-1] + (np.median(np.diff(times_s)) if len(times_s) > 1 else 1.0)
     return Trace(np.append(times_s, last_s) - times_s[0], bandwidth_bps)
