@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from thinwire.cli import compare_distributed
 from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.comparison import add_folder_options, check_counts, run_all
+from thinwire.cli.comparison import add_folder_options, run_all
 from thinwire.cli.labels import pairing
+from thinwire.cli.numbers import COUNT
 from thinwire.cli.options import add_run_options, make_folder, run_config
 from thinwire.errors import unknown
 from thinwire.lab.pairings import BASELINE, PAIRINGS, Pairing, pairings
@@ -46,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--uplink", default="", metavar="TEXT", help=f"adds a configuration, clients to server: {text}")
     down = "the same, server to clients; where only one of the two is given the other is none: dense frames"
     what.add_argument("--downlink", default="", metavar="TEXT", help=down)
-    what.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1; default: 3")
+    what.add_argument("--seeds", type=COUNT, default=3, metavar="N", help="seeds 0 to N-1; default: 3")
     add_run_options(parser)
     distributed = "data-parallel training instead, with options of its own: `thinwire compare --distributed --help`"
     parser.add_argument("--distributed", action="store_true", help=f"{distributed}; default: federated")
@@ -66,7 +67,6 @@ def _checked(options: argparse.Namespace, out: Path) -> tuple[list[Plan], list[P
     from thinwire.lab.compare import forget, plans, remaining
     from thinwire.lab.run import prepare
 
-    check_counts(options)
     pairs = chosen(options)
     wanted = plans(pairs, run_config(options), range(options.seeds))
     todo = remaining(wanted, out, options.fresh)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.comparison import add_folder_options, check_counts, run_all
+from thinwire.cli.comparison import add_folder_options, run_all
 from thinwire.cli.labels import plain
+from thinwire.cli.numbers import COUNT, SHARE
 from thinwire.cli.options import make_folder
 from thinwire.cli.train_options import WORKERS, add_pipeline, add_training_options, add_workers, gpus, train_config
 from thinwire.lab.training.compared import DENSE, GROUPS, METHODS
@@ -49,13 +50,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text = "adds a method's name, a codec or a compressor (`thinwire list`); may be given again; default: none"
     what.add_argument("--compressor", action="append", default=[], metavar="TEXT", help=text)
     density = "share of the elements that is sent, of all methods that have one; default: each its own"
-    what.add_argument("--density", type=float, metavar="SHARE", help=density)
-    what.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1; default: 3")
+    what.add_argument("--density", type=SHARE, metavar="SHARE", help=density)
+    what.add_argument("--seeds", type=COUNT, default=3, metavar="N", help="seeds 0 to N-1; default: 3")
     add_pipeline(what)
     run = add_training_options(parser)
     add_workers(run)
     simulate = "N ranks in one process instead of workers, on the CPU, the bytes of a real run; default: workers"
-    run.add_argument("--simulate", type=int, metavar="N", help=simulate)
+    run.add_argument("--simulate", type=COUNT, metavar="N", help=simulate)
     add_folder_options(parser, "runs/distributed/MODEL-DATASET", "simulated runs side by side, one thread each")
 
 
@@ -93,7 +94,6 @@ def _checked(options: argparse.Namespace, base: TrainConfig, out: Path) -> tuple
     from thinwire.lab.training.plan import UNFINISHED, plans
     from thinwire.lab.training.prepared import read
 
-    check_counts(options)
     wanted = plans(_chosen(options, base, read(base)), range(options.seeds), out)
     todo = remaining(wanted, out, options.fresh)
     make_folder(out / "runs")

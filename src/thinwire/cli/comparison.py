@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thinwire.cli.bad_input import BadInput, bad_input
+from thinwire.cli.bad_input import bad_input
+from thinwire.cli.numbers import COUNT
 
 if TYPE_CHECKING:
     from thinwire.lab.planned import Planned
@@ -18,18 +19,10 @@ def add_folder_options(parser: argparse.ArgumentParser, out: str, jobs: str) -> 
     """Add where the runs go, and how many at once; ``out`` and ``jobs`` are the words for the defaults."""
     folder = f"folder for runs/*.json and the report; default: {out}"
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=folder)
-    parser.add_argument("--jobs", type=int, metavar="N", help=f"{jobs}; default: the number of cores")
+    parser.add_argument("--jobs", type=COUNT, metavar="N", help=f"{jobs}; default: the number of cores")
     fresh = "delete the runs that the folder holds and start again; default: keep them"
     parser.add_argument("--fresh", action="store_true", help=fresh)
     parser.add_argument("--quiet", action="store_true", help="no progress, the end alone; default: progress")
-
-
-def check_counts(options: argparse.Namespace) -> None:
-    """Raise BadInput for fewer than one seed or job."""
-    for name in ("seeds", "jobs"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise BadInput(f"--{name} is {value}, expected 1 or more")
 
 
 def run_all(

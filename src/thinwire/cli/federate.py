@@ -9,6 +9,7 @@ from typing import Any
 
 from thinwire.cli import labels
 from thinwire.cli.bad_input import BadInput, bad_input
+from thinwire.cli.numbers import SEED
 from thinwire.cli.options import add_run_options, make_folder, run_config
 
 SUMMARY = "run one federation, round by round"
@@ -27,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     ways.add_argument("--uplink", default="auto", metavar="TEXT", help=f"clients to server: {text}; default: auto")
     ways.add_argument("--downlink", default="auto", metavar="TEXT", help="server to clients: the same; default: auto")
     add_run_options(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights, data and order; default: 0")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="N", help="seed of weights, data and order; default: 0")
     out = "write the run as JSON (schema thinwire.run/1); default: not written"
     parser.add_argument("--out", type=Path, metavar="FILE", help=out)
     parser.add_argument("--quiet", action="store_true", help="print the last line only; default: every round")

@@ -17,6 +17,7 @@ NAMES = (
     *("FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan"),
 )
 """Those that average arrays and need nothing but numbers."""
+_MOST = 1e300
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,14 @@ def strategy(text: str) -> StrategySpec:
     for key, value in arguments.items():
         if key not in known:
             raise ValueError(f"{name}: " + unknown("argument", key, known))
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{name}: {key} is {value!r}, expected a number")
-    return StrategySpec(name, arguments)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -_MOST < value < _MOST:
+            raise ValueError(f"{name}: {key} is {value!r}, expected a number that is finite")
+    found = StrategySpec(name, arguments)
+    try:
+        found.build(clients=2, fraction_train=1.0)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return found
 
 
 def _numbers(name: str) -> list[str]:
