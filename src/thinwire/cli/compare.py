@@ -16,7 +16,7 @@ from thinwire.cli.bad_input import BadInput, bad_input
 from thinwire.cli.comparison import add_folder_options, run_all
 from thinwire.cli.labels import pairing
 from thinwire.cli.numbers import COUNT
-from thinwire.cli.options import add_run_options, make_folder, run_config
+from thinwire.cli.options import add_run_options, held, make_folder, run_config
 from thinwire.errors import unknown
 from thinwire.lab.pairings import BASELINE, PAIRINGS, Pairing, pairings
 
@@ -56,15 +56,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Check, run what is missing, write the report."""
+    from thinwire.lab.compare import forget
+
     out = options.out or Path("runs") / options.task
     with bad_input():
         wanted, todo = _checked(options, out)
-    return run_all(options, out, wanted, todo, options.jobs or os.cpu_count() or 1)
+    with held(out):
+        if options.fresh:
+            forget(out)
+        return run_all(options, out, wanted, todo, options.jobs or os.cpu_count() or 1)
 
 
 def _checked(options: argparse.Namespace, out: Path) -> tuple[list[Plan], list[Planned]]:
-    """Return all plans and those to be run. The folder is touched last, when nothing can be wrong any more."""
-    from thinwire.lab.compare import forget, plans, remaining
+    """Return all plans and those to be run. The folder is made last, when nothing can be wrong any more."""
+    from thinwire.lab.compare import plans, remaining
     from thinwire.lab.run import prepare
 
     pairs = chosen(options)
@@ -73,8 +78,6 @@ def _checked(options: argparse.Namespace, out: Path) -> tuple[list[Plan], list[P
     for plan in wanted[:: len(pairs)]:
         prepare(plan.config)
     make_folder(out / "runs")
-    if options.fresh:
-        forget(out)
     return wanted, todo
 
 

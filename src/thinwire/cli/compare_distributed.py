@@ -17,7 +17,7 @@ from thinwire.cli.bad_input import BadInput, bad_input
 from thinwire.cli.comparison import add_folder_options, run_all
 from thinwire.cli.labels import plain
 from thinwire.cli.numbers import COUNT, SHARE
-from thinwire.cli.options import make_folder
+from thinwire.cli.options import held, make_folder
 from thinwire.cli.train_options import WORKERS, add_pipeline, add_training_options, add_workers, gpus, train_config
 from thinwire.lab.training.compared import DENSE, GROUPS, METHODS
 
@@ -66,7 +66,18 @@ def act(options: argparse.Namespace) -> int:
         base = _base(options)
         out = options.out or Path("runs") / "distributed" / _name(base)
         wanted, todo = _checked(options, base, out)
-    return run_all(options, out, wanted, todo, options.jobs or os.cpu_count() or 1)
+    with held(out):
+        if options.fresh:
+            _forget(out)
+        return run_all(options, out, wanted, todo, options.jobs or os.cpu_count() or 1)
+
+
+def _forget(out: Path) -> None:
+    from thinwire.lab.compare import forget
+    from thinwire.lab.training.plan import UNFINISHED
+
+    forget(out)
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
 
 
 def _base(options: argparse.Namespace) -> TrainConfig:
@@ -89,17 +100,14 @@ def _name(base: TrainConfig) -> str:
 
 
 def _checked(options: argparse.Namespace, base: TrainConfig, out: Path) -> tuple[list[TrainPlan], list[Planned]]:
-    """Return all plans and those to be run. The folder is touched last, when nothing can be wrong any more."""
-    from thinwire.lab.compare import forget, remaining
-    from thinwire.lab.training.plan import UNFINISHED, plans
+    """Return all plans and those to be run. The folder is made last, when nothing can be wrong any more."""
+    from thinwire.lab.compare import remaining
+    from thinwire.lab.training.plan import plans
     from thinwire.lab.training.prepared import read
 
     wanted = plans(_chosen(options, base, read(base)), range(options.seeds), out)
     todo = remaining(wanted, out, options.fresh)
     make_folder(out / "runs")
-    if options.fresh:
-        forget(out)
-        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     return wanted, todo
 
 

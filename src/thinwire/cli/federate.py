@@ -10,7 +10,7 @@ from typing import Any
 from thinwire.cli import labels
 from thinwire.cli.bad_input import BadInput, bad_input
 from thinwire.cli.numbers import SEED
-from thinwire.cli.options import add_run_options, make_folder, run_config
+from thinwire.cli.options import add_run_options, held, make_folder, run_config
 
 SUMMARY = "run one federation, round by round"
 EPILOG = """examples:
@@ -45,12 +45,13 @@ def act(options: argparse.Namespace) -> int:
     if not options.quiet:
         print(_line(*(name.rjust(width) for name, width in COLUMNS)))
     chosen = labels.pairing(options.uplink, options.downlink)
-    try:
-        result = run(config, None if options.quiet else _show, chosen.group, chosen.name)
-    except Diverged as error:
-        print(f"thinwire federate: the run failed: {error}", file=sys.stderr)
-        return 1
-    _finish(result, options.out)
+    with held(options.out):
+        try:
+            result = run(config, None if options.quiet else _show, chosen.group, chosen.name)
+        except Diverged as error:
+            print(f"thinwire federate: the run failed: {error}", file=sys.stderr)
+            return 1
+        _finish(result, options.out)
     return 0
 
 

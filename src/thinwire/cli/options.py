@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinwire.cli.bad_input import BadInput
+from thinwire.cli.bad_input import BadInput, bad_input
 from thinwire.cli.numbers import BELOW_ONE, COUNT, POSITIVE, SHARE
 
 if TYPE_CHECKING:
@@ -49,6 +51,18 @@ def run_config(options: argparse.Namespace, **more: Any) -> RunConfig:
         *("local_epochs", "batch_size", "optimizer", "lr", "momentum"),
     )
     return RunConfig(**{name: getattr(options, name) for name in names}, **more)
+
+
+@contextmanager
+def held(out: Path | None) -> Iterator[None]:
+    """Hold a place to write to while the block runs, if there is one; raise BadInput where another run does."""
+    from thinwire.lab.lock import locked
+
+    with ExitStack() as stack:
+        if out is not None:
+            with bad_input():
+                stack.enter_context(locked(out))
+        yield
 
 
 def make_folder(folder: Path) -> None:

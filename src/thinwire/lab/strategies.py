@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from flwr.serverapp import strategy as flwr_strategies
 from flwr.serverapp.strategy import Strategy
 
 from thinwire.errors import unknown
+from thinwire.flower import quiet_flwr
 
 NAMES = (
     *("FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "FedProx"),
@@ -47,7 +49,8 @@ def strategy(text: str) -> StrategySpec:
             raise ValueError(f"{name}: {key} is {value!r}, expected a number that is finite")
     found = StrategySpec(name, arguments)
     try:
-        found.build(clients=2, fraction_train=1.0)
+        with quiet_flwr(logging.ERROR):
+            found.build(clients=2, fraction_train=1.0)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     return found
