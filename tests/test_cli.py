@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 import torch
 
 import thinwire as tw
-from thinwire.cli import main
+from thinwire.cli import main, numbers
 from thinwire.cli.parser import build
 from thinwire.lab.tasks import Task
 
@@ -114,8 +116,12 @@ BAD_RUNS = [
     (["--clients", "5000"], "5000", "clients"),
     (["--lr", "-1"], "lr", "-1"),
     (["--momentum", "1"], "momentum", "1"),
-    (["--fraction-train", "0"], "fraction_train", "0"),
+    (["--fraction-train", "0"], "fraction-train", "0"),
     (["--rows", "0"], "rows", "0"),
+    (["--lr", "inf"], "--lr", "'inf'"),
+    (["--lr", "nan"], "--lr", "'nan'"),
+    (["--strategy", "FedAdam(eta=1e999)"], "eta", "finite"),
+    (["--strategy", "FedTrimmedAvg(beta=5)"], "FedTrimmedAvg", "beta"),
     (["--task", "adult", "--data", "nowhere"], "nowhere", "adult.data"),
     (["--round", "3"], "'--round'", "'--rounds'"),
     (["extra"], "'extra'", "too many"),
@@ -138,7 +144,7 @@ BAD = [
     (["bench", "--quick"], "'--quick'", "--help"),
     (["bench", "selectors", "--sources", "gtp-1"], "'gtp-1'", "gpt-1"),
     (["bench", "selectors", "--methods", "topkk"], "'topkk'", "topk"),
-    (["bench", "selectors", "--densities", "0.1,2"], "density", "2"),
+    (["bench", "selectors", "--densities", "0.1,2"], "densities", "2"),
     (["bench", "selectors", "--densities", "x"], "'x'", "numbers"),
     (["bench", "selectors", "--densities", ""], "density", "0.01"),
     (["bench", "selectors", "--elements", "0"], "elements", "0"),
@@ -149,6 +155,13 @@ BAD = [
     (["bench", "selectors", "--show", "file"], "file", "JSON"),
     (["bench", "selectors", "--element", "5"], "'--element'", "'--elements'"),
     (["bench", "selectors", "extra"], "'extra'", "too many"),
+    (["advise", "--bandwidth", "20Mbit", "--sample", "0B"], "'0B'", "1 byte or more"),
+    (["advise", "--bandwidth", "20Mbit", "--sample", "0.5B"], "'0.5B'", "1 byte or more"),
+    (["advise", "--bandwidth", "20Mbit", "--sample", "9" * 400 + "B"], "is no size", "64MB"),
+    (["advise", "--bandwidth", "0Mbit"], "0.0", "more than 0"),
+    (["advise", "--bandwidth", "nanMbit"], "'nanMbit'", "20Mbit"),
+    (["advise", "--bandwidth", "9" * 400 + "Mbit"], "is no bandwidth", "20Mbit"),
+    (["advise", "--bandwidth", "20Mbit", "--compute", "-1s"], "--compute", "expected one argument"),
     (["inspect", "nowhere"], "nowhere", "No such file"),
     (["inspect", "folder"], "folder", "directory"),
     (["inspect", "file"], "file", "frame"),
@@ -179,6 +192,43 @@ def test_bad_input_is_one_sentence(
     assert given in printed.err
     assert hint in printed.err
     assert {path: path.is_file() and path.read_bytes() for path in Path().rglob("*")} == before
+
+
+NUMBERS = {
+    "count": ["0", "-1", "1.5", "nan", "inf", "", "x", "1e3", "9" * 40, "0x10", "1_0"],
+    "from_zero": ["-1", "0.5", "nan", "inf", "x"],
+    "seed": ["-1", "4294967296", "1.0", "nan", "x"],
+    "positive": ["0", "-1", "nan", "inf", "-inf", "1e999", "x", ""],
+    "not_negative": ["-1", "nan", "inf", "1e999", "x"],
+    "share": ["0", "-0.1", "1.01", "nan", "inf", "x"],
+    "below_one": ["-0.1", "1", "nan", "inf", "x"],
+    "ratio": ["0", "0.99", "-3", "nan", "inf", "x"],
+}
+GOOD = {
+    "count": "7", "from_zero": "0", "seed": "4294967295", "positive": "1e-9", "not_negative": "0", "share": "1",
+    "below_one": "0.9", "ratio": "1",
+}  # fmt: skip
+
+
+def test_every_number_of_every_command_is_of_a_kind() -> None:
+    kinds = {getattr(numbers, name.upper()) for name in NUMBERS}
+    for command, parser in build()[1].items():
+        for action in parser._actions:
+            assert action.type in {None, Path, *kinds}, (command, action.dest)
+            assert (
+                action.metavar not in ("N", "RATE", "SHARE", "NORM", "EPOCHS", "ERROR")
+                or action.type in kinds
+                or (action.dest == "bandwidth")
+            ), (command, action.dest)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_kind_of_number_refuses_what_it_cannot_be(name: str) -> None:
+    kind = getattr(numbers, name.upper())
+    assert kind(GOOD[name]) == float(GOOD[name])
+    for text in NUMBERS[name]:
+        with pytest.raises(argparse.ArgumentTypeError, match=re.escape(f"{text!r} given, expected a")):
+            kind(text)
 
 
 def frame(schema: bool, name: str = "layer.weight") -> bytes:

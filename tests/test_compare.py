@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from thinwire.lab.compare import compare, forget, plans, remaining, run_file
+from thinwire.cli import main
+from thinwire.lab.compare import compare, forget, plans, remaining, run_file, write_run
 from thinwire.lab.config import RunConfig
+from thinwire.lab.lock import NAME, InUse, locked
 from thinwire.lab.pairings import BASELINE, PAIRINGS, Pairing, pairings
 from thinwire.lab.plan import Plan
 from thinwire.lab.workers import Event
@@ -136,3 +141,62 @@ def test_fresh_runs_all_and_forgets_runs(tmp_path: Path) -> None:
     assert file.exists()
     forget(tmp_path)
     assert not file.exists()
+
+
+def test_a_run_that_cannot_be_written_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(result: dict[str, Any], file: Path) -> None:
+        if file.stem.startswith("first"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(file))
+        write_run(result, file)
+
+    monkeypatch.setattr("thinwire.lab.compare.write_run", full)
+    heard = Heard()
+    failed = compare([canned("first"), canned("second")], tmp_path, 1, heard)
+    assert list(failed) == ["first-seed0"]
+    assert "could not be written: [Errno 28] No space left on device" in failed["first-seed0"]
+    assert heard.kinds("first")[-1] == "failed"
+    assert [file.name for file in (tmp_path / "runs").iterdir()] == ["second-seed0.json"]
+
+
+@pytest.mark.parametrize("name", ["", "run.json"])
+def test_a_place_is_held_by_one_run_at_a_time(tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    code = (
+        "import sys, pathlib; from thinwire.lab.lock import locked\n"
+        f"with locked(pathlib.Path({str(out)!r})): print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(InUse, match=f"written to by process {other.pid}: wait for it"), locked(out):
+        pass
+    with locked(tmp_path / "another.json"):
+        pass
+    other.kill()
+    other.communicate()
+    assert len(list(tmp_path.iterdir())) == 1, "killed, it left its file"
+    with locked(out), pytest.raises(InUse), locked(out):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_is_no_link_that_is_followed(tmp_path: Path) -> None:
+    (tmp_path / NAME).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match=NAME), locked(tmp_path):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["federate", "--rounds", "1", "--out", "OUT/run.json"], ["compare", "--out", "OUT"], ["train", "--out", "OUT"]],
+)
+def test_a_second_run_in_a_place_is_refused_in_a_sentence(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [word.replace("OUT", str(tmp_path)) for word in words]
+    with locked(Path(given[-1])):
+        assert main(given) == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert f"{given[-1]} is being written to by process {os.getpid()}" in printed.err

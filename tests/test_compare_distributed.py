@@ -41,7 +41,7 @@ BAD = [
     (["--seeds", "0"], "seeds", "0"),
     (["--jobs", "2"], "--jobs", "--simulate"),
     (["--simulate", "2", "--workers", "2"], "--simulate", "--workers"),
-    (["--simulate", "0"], "workers", "0"),
+    (["--simulate", "0"], "--simulate", "0"),
     (["--workers", "0"], "workers", "0"),
     (["--gpus", "99"], "--gpus", "99"),
     (["--model", "resnet1"], "'resnet1'", "'resnet18'"),

@@ -62,7 +62,7 @@ def test_a_bitrate_log_counts_downloads_only_and_cuts_what_is_not_known() -> Non
         ("0\n", "expected milliseconds"),
         ("a\nb\n", "a millisecond"),
         ("1 2 3\nx y\n", "a millisecond"),
-        ("1 2\n", "two or more"),
+        ("Timestamp,State,DL_bitrate\n2020.02.27_23.59.58,I,5\n", "no samples"),
         ("1 2\n3\n", "two numbers a line"),
         ("1 x\n2 3\n", "a bandwidth"),
         ("2 1\n1 1\n", "begin at 0 and rise"),

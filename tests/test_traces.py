@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thinwire.lab.links import read_trace
 from thinwire.lab.traces import BadTrace, Trace
 
 TRACES = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 4000)), min_size=1, max_size=12).filter(
@@ -87,3 +90,49 @@ def test_a_share_of_a_link_takes_that_many_times_as_long() -> None:
 def test_what_is_no_trace_is_refused(edges: list[float], rates: list[float], words: str) -> None:
     with pytest.raises(BadTrace, match=words):
         Trace(np.array(edges), np.array(rates))
+
+
+@pytest.mark.parametrize(
+    ("text", "mean_bps", "duration_s"),
+    [
+        ("1\n", 12e6, 0.001),
+        ("1", 12e6, 0.001),
+        ("\n1\r\n\n", 12e6, 0.001),
+        ("1\n" * 60, 720e6, 0.001),
+        ("0\n1\n2\n3\n4\n5\n", 14.4e6, 0.005),
+        ("2\n", 6e6, 0.002),
+        ("50\n", 240e3, 0.05),
+        ("51\n", 12e3 / 0.051, 0.051),
+        ("100\n", 120e3, 0.1),
+        ("149\n", 12e3 / 0.149, 0.149),
+        ("1000\n", 12e3, 1.0),
+        ("0\n0\n250\n", 144e3, 0.25),
+        ("0 5\n", 5e6, 1.0),
+        ("17.5 0.25", 0.25e6, 1.0),
+        ("0,5\n", 5e6, 1.0),
+        ("0 5\n1 5\n", 5e6, 2.0),
+        ("Timestamp,State,DL_bitrate\n2020.02.27_18.39.27,D,800\n", 0.8e6, 1.0),
+    ],
+)
+def test_short_and_constant_traces_mean_what_they_say(
+    text: str, mean_bps: float, duration_s: float, tmp_path: Path
+) -> None:
+    (tmp_path / "trace").write_text(text)
+    trace = read_trace(tmp_path / "trace")
+    assert trace.mean_bps == pytest.approx(mean_bps)
+    assert trace.duration_s == pytest.approx(duration_s)
+    assert trace.carried_bytes(0.3, 10 * duration_s) == pytest.approx(10 * duration_s * mean_bps / 8)
+    assert trace.send_s(7 * duration_s, round(mean_bps)) == pytest.approx(8, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "\n", "0\n", "0\n0\n", "-1\n", "5\n4\n", "nan\n", "inf\n", "1\nnan\n", "1e300\n", "1e12\n", "x\n", "0 x\n",
+        "0 0\n", "nan 5\n", "0 inf\n", "0 -5\n", "1 5\n0 5\n", "0 5 6\n", "DL_bitrate\n", "DL_bitrate,Timestamp\nx,y\n",
+    ],
+)  # fmt: skip
+def test_short_texts_that_are_no_traces_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "trace").write_text(text)
+    with pytest.raises(BadTrace):
+        read_trace(tmp_path / "trace")

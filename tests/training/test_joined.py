@@ -143,7 +143,7 @@ def test_workers_that_were_told_different_things_say_so(tmp_path: Path, free_por
 @pytest.mark.slow
 def test_a_checkpoint_that_one_machine_lacks_is_said(tmp_path: Path, free_port: int) -> None:
     out = tmp_path / "run"
-    assert [end[0] for end in joined((out, out), free_port, "--steps", "1")] == [0, 0]
-    ends = joined((out, tmp_path / "empty"), free_port, "--steps", "2", "--resume")
+    assert [end[0] for end in joined((out, out), free_port, "--schedule", "constant", "--steps", "1")] == [0, 0]
+    ends = joined((out, tmp_path / "empty"), free_port, "--schedule", "constant", "--steps", "2", "--resume")
     assert [end[0] for end in ends] == [1, 1]
     assert all("not all workers have a checkpoint of step 1" in end[2] for end in ends)

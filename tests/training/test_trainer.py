@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -305,8 +306,17 @@ def test_optimizer_states_come_back() -> None:
 
 def test_what_may_change_when_a_run_goes_on() -> None:
     base = TrainConfig()
-    assert differences(base.described(), TrainConfig(epochs=9, workers=3, steps=5).described()) == []
+    assert differences(base.described(), TrainConfig(workers=3, simulate=True).described()) == []
     assert differences(base.described(), TrainConfig(lr=0.7).described()) == ["lr 0.05 then, 0.7 now"]
+    longer = {"epochs": 9, "steps": 5}
+    constant = replace(base, schedule="constant")
+    assert differences(constant.described(), replace(constant, **longer).described()) == []
+    for schedule in ("cosine", "step"):
+        laid_out = replace(base, schedule=schedule)
+        for name, value in longer.items():
+            odd = differences(laid_out.described(), replace(laid_out, **{name: value}).described())
+            assert odd[0].startswith(f"{name} ")
+            assert f"its {schedule} learning rate" in odd[1]
 
 
 def test_tensorboard_gets_every_number_once() -> None:

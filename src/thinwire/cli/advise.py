@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinwire.cli.bad_input import BadInput, bad_input
+from thinwire.cli.numbers import COUNT, POSITIVE, SEED
 from thinwire.cli.options import make_room
 from thinwire.cli.saving import save
 from thinwire.files import write_files
@@ -44,8 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     methods = "methods, codecs or policies (`thinwire list`), comma-separated; default: a few of each kind"
     what.add_argument("--methods", default="", metavar="TEXTS", help=methods)
     nmse = "the largest error to advise; default: 0.25 for updates, 0.001 for a model that is sent whole"
-    what.add_argument("--nmse", type=float, metavar="ERROR", help=nmse)
-    what.add_argument("--threads", type=int, default=1, metavar="N", help="threads of torch; default: 1")
+    what.add_argument("--nmse", type=POSITIVE, metavar="ERROR", help=nmse)
+    what.add_argument("--threads", type=COUNT, default=1, metavar="N", help="threads of torch; default: 1")
     what.add_argument("--json", type=Path, metavar="FILE", help="write the answer as JSON; default: not written")
     what.add_argument("--quiet", action="store_true", help="no progress, the answer alone; default: progress")
 
@@ -62,7 +63,7 @@ def _add_subject(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", type=Path, metavar="FOLDER", help=data)
     sample = "measure large models on tensors of this size, and scale; default: 32MB"
     group.add_argument("--sample", default="32MB", metavar="SIZE", help=sample)
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights, data and draws; default: 0")
+    group.add_argument("--seed", type=SEED, default=0, metavar="N", help="seed of weights, data and draws; default: 0")
 
 
 def _add_link(group: argparse._ArgumentGroup) -> None:
@@ -74,7 +75,7 @@ def _add_link(group: argparse._ArgumentGroup) -> None:
     way = "up (clients to server), down or both; default: up"
     group.add_argument("--direction", default="up", metavar="WAY", help=way)
     clients = "clients whose updates the server decodes, one after the other; default: 1, and a task's own split"
-    group.add_argument("--clients", type=int, metavar="N", help=clients)
+    group.add_argument("--clients", type=COUNT, metavar="N", help=clients)
     compute = "training of a round, such as 12s; default: as measured for a task, else none"
     group.add_argument("--compute", metavar="TIME", help=compute)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinwire.cli.bad_input import BadInput, bad_input
+from thinwire.cli.numbers import SEED
 from thinwire.cli.results import DEFAULT_OUT, add_result_options, data_root, result_file
 from thinwire.cli.saving import save
 
@@ -52,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "default: $THINWIRE_DATA, else the data that scikit-learn brings"
     )
     what.add_argument("--data", type=Path, metavar="FOLDER", help=data)
-    what.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights, order and draws; default: 0")
+    what.add_argument("--seed", type=SEED, default=0, metavar="N", help="seed of weights, order and draws; default: 0")
     what.add_argument("--quick", action="store_true", help="few updates, two errors, small tensors; default: all of it")
     add_result_options(parser, FILE, "update")
 

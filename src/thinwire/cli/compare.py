@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from thinwire.cli import compare_distributed
 from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.comparison import add_folder_options, check_counts, make_room, run_all
+from thinwire.cli.comparison import add_folder_options, make_room, run_all
 from thinwire.cli.labels import pairing
-from thinwire.cli.options import add_run_options, run_config
+from thinwire.cli.numbers import COUNT
+from thinwire.cli.options import add_run_options, held, run_config
 from thinwire.errors import unknown
 from thinwire.lab.pairings import BASELINE, PAIRINGS, Pairing, pairings
 
@@ -46,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--uplink", default="", metavar="TEXT", help=f"adds a configuration, clients to server: {text}")
     down = "the same, server to clients; where only one of the two is given the other is none: dense frames"
     what.add_argument("--downlink", default="", metavar="TEXT", help=down)
-    what.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1; default: 3")
+    what.add_argument("--seeds", type=COUNT, default=3, metavar="N", help="seeds 0 to N-1; default: 3")
     add_run_options(parser)
     distributed = "data-parallel training instead, with options of its own: `thinwire compare --distributed --help`"
     parser.add_argument("--distributed", action="store_true", help=f"{distributed}; default: federated")
@@ -55,26 +56,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Check, run what is missing, write the report."""
+    from thinwire.lab.compare import forget
+
     out = options.out or Path("runs") / options.task
     with bad_input():
         wanted, todo = _checked(options, out)
-    return run_all(options, out, wanted, todo, options.jobs or os.cpu_count() or 1)
+    with held(out):
+        if options.fresh:
+            forget(out)
+        return run_all(options, out, wanted, todo, options.jobs or os.cpu_count() or 1)
 
 
 def _checked(options: argparse.Namespace, out: Path) -> tuple[list[Plan], list[Planned]]:
-    """Return all plans and those to be run. The folder is touched last, when nothing can be wrong any more."""
-    from thinwire.lab.compare import forget, plans, remaining
+    """Return all plans and those to be run. The folder is made last, when nothing can be wrong any more."""
+    from thinwire.lab.compare import plans, remaining
     from thinwire.lab.run import prepare
 
-    check_counts(options)
     pairs = chosen(options)
     wanted = plans(pairs, run_config(options), range(options.seeds))
     todo = remaining(wanted, out, options.fresh)
     for plan in wanted[:: len(pairs)]:
         prepare(plan.config)
     make_room(out)
-    if options.fresh:
-        forget(out)
     return wanted, todo
 
 

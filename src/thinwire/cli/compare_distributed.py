@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.comparison import add_folder_options, check_counts, make_room, run_all
+from thinwire.cli.comparison import add_folder_options, make_room, run_all
 from thinwire.cli.labels import plain
+from thinwire.cli.numbers import COUNT, SHARE
+from thinwire.cli.options import held
 from thinwire.cli.train_options import WORKERS, add_pipeline, add_training_options, add_workers, gpus, train_config
 from thinwire.lab.training.compared import DENSE, GROUPS, METHODS
 
@@ -48,13 +50,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text = "adds a method's name, a codec or a compressor (`thinwire list`); may be given again; default: none"
     what.add_argument("--compressor", action="append", default=[], metavar="TEXT", help=text)
     density = "share of the elements that is sent, of all methods that have one; default: each its own"
-    what.add_argument("--density", type=float, metavar="SHARE", help=density)
-    what.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1; default: 3")
+    what.add_argument("--density", type=SHARE, metavar="SHARE", help=density)
+    what.add_argument("--seeds", type=COUNT, default=3, metavar="N", help="seeds 0 to N-1; default: 3")
     add_pipeline(what)
     run = add_training_options(parser)
     add_workers(run)
     simulate = "N ranks in one process instead of workers, on the CPU, the bytes of a real run; default: workers"
-    run.add_argument("--simulate", type=int, metavar="N", help=simulate)
+    run.add_argument("--simulate", type=COUNT, metavar="N", help=simulate)
     add_folder_options(parser, "runs/distributed/MODEL-DATASET", "simulated runs side by side, one thread each")
 
 
@@ -64,7 +66,18 @@ def act(options: argparse.Namespace) -> int:
         base = _base(options)
         out = options.out or Path("runs") / "distributed" / _name(base)
         wanted, todo = _checked(options, base, out)
-    return run_all(options, out, wanted, todo, options.jobs or os.cpu_count() or 1)
+    with held(out):
+        if options.fresh:
+            _forget(out)
+        return run_all(options, out, wanted, todo, options.jobs or os.cpu_count() or 1)
+
+
+def _forget(out: Path) -> None:
+    from thinwire.lab.compare import forget
+    from thinwire.lab.training.plan import UNFINISHED
+
+    forget(out)
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
 
 
 def _base(options: argparse.Namespace) -> TrainConfig:
@@ -87,18 +100,14 @@ def _name(base: TrainConfig) -> str:
 
 
 def _checked(options: argparse.Namespace, base: TrainConfig, out: Path) -> tuple[list[TrainPlan], list[Planned]]:
-    """Return all plans and those to be run. The folder is touched last, when nothing can be wrong any more."""
-    from thinwire.lab.compare import forget, remaining
-    from thinwire.lab.training.plan import UNFINISHED, plans
+    """Return all plans and those to be run. The folder is made last, when nothing can be wrong any more."""
+    from thinwire.lab.compare import remaining
+    from thinwire.lab.training.plan import plans
     from thinwire.lab.training.prepared import read
 
-    check_counts(options)
     wanted = plans(_chosen(options, base, read(base)), range(options.seeds), out)
     todo = remaining(wanted, out, options.fresh)
     make_room(out)
-    if options.fresh:
-        forget(out)
-        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     return wanted, todo
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinwire.cli import options as room
-from thinwire.cli.bad_input import BadInput, bad_input
+from thinwire.cli.bad_input import bad_input
+from thinwire.cli.numbers import COUNT
 from thinwire.cli.screen import say
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def add_folder_options(parser: argparse.ArgumentParser, out: str, jobs: str) -> 
     """Add where the runs go, and how many at once; ``out`` and ``jobs`` are the words for the defaults."""
     folder = f"folder for runs/*.json and the report; default: {out}"
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=folder)
-    parser.add_argument("--jobs", type=int, metavar="N", help=f"{jobs}; default: the number of cores")
+    parser.add_argument("--jobs", type=COUNT, metavar="N", help=f"{jobs}; default: the number of cores")
     fresh = "delete the runs that the folder holds and start again; default: keep them"
     parser.add_argument("--fresh", action="store_true", help=fresh)
     parser.add_argument("--quiet", action="store_true", help="no progress, the end alone; default: progress")
@@ -30,14 +31,6 @@ def make_room(out: Path) -> None:
     """Make the folders of a comparison, and raise BadInput where a run or the report could not be written there."""
     for file in (out / "runs" / "run.json", *(out / f"report.{kind}" for kind in ("html", "md", "json"))):
         room.make_room(file, "--out", file.name)
-
-
-def check_counts(options: argparse.Namespace) -> None:
-    """Raise BadInput for fewer than one seed or job."""
-    for name in ("seeds", "jobs"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise BadInput(f"--{name} is {value}, expected 1 or more")
 
 
 def run_all(

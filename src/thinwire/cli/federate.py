@@ -9,7 +9,8 @@ from typing import Any
 
 from thinwire.cli import labels
 from thinwire.cli.bad_input import bad_input
-from thinwire.cli.options import add_run_options, make_room, run_config
+from thinwire.cli.numbers import SEED
+from thinwire.cli.options import add_run_options, held, make_room, run_config
 from thinwire.cli.saving import save
 
 SUMMARY = "run one federation, round by round"
@@ -28,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     ways.add_argument("--uplink", default="auto", metavar="TEXT", help=f"clients to server: {text}; default: auto")
     ways.add_argument("--downlink", default="auto", metavar="TEXT", help="server to clients: the same; default: auto")
     add_run_options(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights, data and order; default: 0")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="N", help="seed of weights, data and order; default: 0")
     out = "write the run as JSON (schema thinwire.run/1); default: not written"
     parser.add_argument("--out", type=Path, metavar="FILE", help=out)
     parser.add_argument("--quiet", action="store_true", help="print the last line only; default: every round")
@@ -46,12 +47,13 @@ def act(options: argparse.Namespace) -> int:
     if not options.quiet:
         print(_line(*(name.rjust(width) for name, width in COLUMNS)))
     chosen = labels.pairing(options.uplink, options.downlink)
-    try:
-        result = run(config, None if options.quiet else _show, chosen.group, chosen.name)
-    except Diverged as error:
-        print(f"thinwire federate: the run failed: {error}", file=sys.stderr)
-        return 1
-    _finish(result, options.out)
+    with held(options.out):
+        try:
+            result = run(config, None if options.quiet else _show, chosen.group, chosen.name)
+        except Diverged as error:
+            print(f"thinwire federate: the run failed: {error}", file=sys.stderr)
+            return 1
+        _finish(result, options.out)
     return 0
 
 

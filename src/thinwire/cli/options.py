@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinwire.cli.bad_input import BadInput
+from thinwire.cli.bad_input import BadInput, bad_input
+from thinwire.cli.numbers import BELOW_ONE, COUNT, POSITIVE, SHARE
 from thinwire.files import check_target
 
 if TYPE_CHECKING:
@@ -25,19 +28,19 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--data", type=Path, metavar="FOLDER", help=data)
     strategy = "Flower's strategy, such as FedAdam or 'FedAvgM(server_momentum=0.9)'; default: FedAvg"
     run.add_argument("--strategy", default="FedAvg", metavar="NAME", help=strategy)
-    run.add_argument("--clients", type=int, metavar="N", help=f"how many clients; {OF_TASK} (digits: 10)")
+    run.add_argument("--clients", type=COUNT, metavar="N", help=f"how many clients; {OF_TASK} (digits: 10)")
     deal = "how rows are dealt: iid, dirichlet(ALPHA), by-label(CLASSES) or by-size(SIGMA)"
     run.add_argument("--partition", metavar="RULE", help=f"{deal}; {OF_TASK} (digits: dirichlet(0.5))")
-    rows = "train on the first N rows only, to be quick; default: all"
-    run.add_argument("--rows", type=int, metavar="N", help=rows)
-    run.add_argument("--rounds", type=int, metavar="N", help=f"how many rounds; {OF_TASK} (digits: 20)")
+    rows = "train and test on the first N rows of each only, to be quick; default: all"
+    run.add_argument("--rows", type=COUNT, metavar="N", help=rows)
+    run.add_argument("--rounds", type=COUNT, metavar="N", help=f"how many rounds; {OF_TASK} (digits: 20)")
     share = "share of the clients that train in a round, above 0 to 1; default: 1.0"
-    run.add_argument("--fraction-train", type=float, default=1.0, metavar="SHARE", help=share)
-    run.add_argument("--local-epochs", type=int, metavar="N", help=f"epochs a client trains per round; {OF_TASK}")
-    run.add_argument("--batch-size", type=int, metavar="N", help=f"rows per step of a client; {OF_TASK}")
+    run.add_argument("--fraction-train", type=SHARE, default=1.0, metavar="SHARE", help=share)
+    run.add_argument("--local-epochs", type=COUNT, metavar="N", help=f"epochs a client trains per round; {OF_TASK}")
+    run.add_argument("--batch-size", type=COUNT, metavar="N", help=f"rows per step of a client; {OF_TASK}")
     run.add_argument("--optimizer", metavar="NAME", help=f"the clients' optimizer, SGD or Adagrad; {OF_TASK}")
-    run.add_argument("--lr", type=float, metavar="RATE", help=f"the clients' learning rate; {OF_TASK}")
-    run.add_argument("--momentum", type=float, metavar="M", help=f"the clients' momentum, 0 to below 1; {OF_TASK}")
+    run.add_argument("--lr", type=POSITIVE, metavar="RATE", help=f"the clients' learning rate; {OF_TASK}")
+    run.add_argument("--momentum", type=BELOW_ONE, metavar="M", help=f"the clients' momentum, 0 to below 1; {OF_TASK}")
 
 
 def run_config(options: argparse.Namespace, **more: Any) -> RunConfig:
@@ -60,6 +63,18 @@ def make_room(file: Path, option: str, example: str) -> None:
         check_target(file)
     except OSError as error:
         raise BadInput(f"{option}: {error}") from error
+
+
+@contextmanager
+def held(out: Path | None) -> Iterator[None]:
+    """Hold a place to write to while the block runs, if there is one; raise BadInput where another run does."""
+    from thinwire.lab.lock import locked
+
+    with ExitStack() as stack:
+        if out is not None:
+            with bad_input():
+                stack.enter_context(locked(out))
+        yield
 
 
 def make_folder(folder: Path) -> None:

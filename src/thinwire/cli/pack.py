@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from thinwire.cli.bad_input import BadInput
 from thinwire.cli.files import bytes_of, moving, output, over, progress
+from thinwire.cli.numbers import RATIO, SEED
 from thinwire.cli.screen import named, say
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     bound = "nmse=X, relative=X or absolute=X; the fewest bytes within it; default: no bound"
     goals.add_argument("--bound", metavar="KIND=X", help=bound)
     goals.add_argument("--budget", metavar="SIZE", help="bytes of the file, such as 5MB; default: no budget")
-    goals.add_argument("--ratio", type=float, metavar="N", help="a budget of 1/N of the tensors; default: no budget")
+    goals.add_argument("--ratio", type=RATIO, metavar="N", help="a budget of 1/N of the tensors; default: no budget")
     codec = "a codec or method (`thinwire list`) for every matrix, in pieces of 4 M elements; default: none"
     goals.add_argument("--codec", metavar="TEXT", help=codec)
     out = "the file to write; default: CHECKPOINT with .tw"
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help=out)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of codecs that draw; default: 0")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="N", help="seed of codecs that draw; default: 0")
     parser.add_argument("--force", action="store_true", help="replace FILE if it is there; default: refuse")
     parser.add_argument("--quiet", action="store_true", help="no progress, the end alone; default: progress")
 

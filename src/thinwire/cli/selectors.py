@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinwire.cli.bad_input import BadInput, bad_input
+from thinwire.cli.numbers import COUNT, SEED, SHARE
 from thinwire.cli.results import DEFAULT_OUT, add_result_options, data_root, result_file
 from thinwire.cli.saving import save
 
@@ -52,10 +53,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     densities = "shares to select, comma-separated, above 0 to 1; default: 0.01"
     what.add_argument("--densities", default="0.01", metavar="SHARES", help=densities)
     elements = "size of the distributions' tensors; recorded gradients have their own; default: 25600000"
-    what.add_argument("--elements", type=int, default=25_600_000, metavar="N", help=elements)
-    what.add_argument("--repeats", type=int, default=3, metavar="N", help="timed steps, after two others; default: 3")
-    what.add_argument("--threads", type=int, default=1, metavar="N", help="threads of torch; default: 1")
-    what.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights, order and draws; default: 0")
+    what.add_argument("--elements", type=COUNT, default=25_600_000, metavar="N", help=elements)
+    what.add_argument("--repeats", type=COUNT, default=3, metavar="N", help="timed steps, after two others; default: 3")
+    what.add_argument("--threads", type=COUNT, default=1, metavar="N", help="threads of torch; default: 1")
+    what.add_argument("--seed", type=SEED, default=0, metavar="N", help="seed of weights, order and draws; default: 0")
     data = (
         "folder with FashionMNIST/raw, tinyshakespeare or ag_news_csv, to record on what is there of them; "
         "default: $THINWIRE_DATA, else the data that scikit-learn brings"
@@ -116,6 +117,6 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _number(word: str) -> float:
     try:
-        return float(word)
-    except ValueError:
+        return SHARE(word)
+    except argparse.ArgumentTypeError:
         raise BadInput(f"--densities holds {word!r}, expected numbers above 0 to 1, such as 0.001,0.01") from None

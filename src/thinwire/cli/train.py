@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from thinwire.cli import labels
 from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.options import make_room
+from thinwire.cli.options import held, make_folder, make_room
 from thinwire.cli.train_joined import join, workers
 from thinwire.cli.train_options import WORKERS, add_options, gpus, train_config
 from thinwire.cli.train_screen import no_bar, show, step_bar
@@ -41,15 +41,32 @@ EPILOG = """examples:
 def act(options: argparse.Namespace) -> int:
     """Check, train, show."""
     from thinwire.lab.training.joined import place
-    from thinwire.lab.training.launch import WorkersFailed, launch
-    from thinwire.lab.training.worker import Work
 
     with bad_input():
         joined = place()
         config = _config(options, joined)
         out = options.out or Path("runs") / "train" / _slug(config)
+        if options.fresh and options.resume:
+            raise BadInput("--fresh starts again and --resume goes on: give one of them")
         _check(config)
-        saved = _make_room(options, out, config, joined)
+    # Workers that were started together share the folder, and see to one another.
+    with held(None if joined else _there(out)):
+        with bad_input():
+            saved = _make_room(options, out, config, joined)
+        return _train(options, config, out, saved, joined)
+
+
+def _there(out: Path) -> Path:
+    make_folder(out)
+    return out
+
+
+def _train(
+    options: argparse.Namespace, config: TrainConfig, out: Path, saved: Saved | None, joined: Place | None
+) -> int:
+    from thinwire.lab.training.launch import WorkersFailed, launch
+    from thinwire.lab.training.worker import Work
+
     if joined is not None:
         code = join(Work(config, out, options.resume, no_bar if options.quiet else step_bar), joined)
         return _shown(out) if code == joined.rank == 0 else code
@@ -99,8 +116,6 @@ def _make_room(options: argparse.Namespace, out: Path, config: TrainConfig, join
     """Return the checkpoint to go on from, if any; make the folder. What is there is deleted with --fresh only."""
     from thinwire.lab.training.checkpoint import newest
 
-    if options.fresh and options.resume:
-        raise BadInput("--fresh starts again and --resume goes on: give one of them")
     used = [out / name for name in ("checkpoints", "train.json", "tensorboard") if (out / name).exists()]
     if used and not (options.fresh or options.resume):
         raise BadInput(f"{out} holds a run{_hint(out)}, --fresh starts again, another --out leaves it alone")

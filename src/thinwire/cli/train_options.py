@@ -7,6 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinwire.cli.numbers import BELOW_ONE, COUNT, FROM_ZERO, NOT_NEGATIVE, POSITIVE, SEED, SHARE
+
 if TYPE_CHECKING:
     from thinwire.lab.training.config import TrainConfig
 
@@ -54,7 +56,7 @@ def _add_compression(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--compressor", default="hggtopk", metavar="TEXT", help=text)
     density = "share of the elements that is sent, for a method's name that has one; default: the method's own"
-    group.add_argument("--density", type=float, metavar="SHARE", help=density)
+    group.add_argument("--density", type=SHARE, metavar="SHARE", help=density)
     add_pipeline(group)
 
 
@@ -72,16 +74,18 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--dataset", default="digits", metavar="NAME", help=dataset)
     data = "folder with the data set's files; default: $THINWIRE_DATA (digits needs none)"
     group.add_argument("--data", type=Path, metavar="FOLDER", help=data)
-    rows = "train on the first N rows only, to be quick; default: all"
-    group.add_argument("--limit-rows", type=int, metavar="N", help=rows)
+    rows = "train and test on the first N rows of each only, to be quick; default: all"
+    group.add_argument("--limit-rows", type=COUNT, metavar="N", help=rows)
     group.add_argument(
-        "--context", type=int, metavar="N", help="tokens of a text's window; default: the data set's own"
+        "--context", type=COUNT, metavar="N", help="tokens of a text's window; default: the data set's own"
     )
     group.add_argument("--augment", action="store_true", help="crop and mirror images at random; default: as they are")
-    group.add_argument("--epochs", type=int, default=10, metavar="N", help="times that all rows are seen; default: 10")
-    group.add_argument("--steps", type=int, metavar="N", help="end after N steps; default: after the epochs")
     group.add_argument(
-        "--batch-size", type=int, default=32, metavar="N", help="rows a step of each worker; default: 32"
+        "--epochs", type=COUNT, default=10, metavar="N", help="times that all rows are seen; default: 10"
+    )
+    group.add_argument("--steps", type=COUNT, metavar="N", help="end after N steps; default: after the epochs")
+    group.add_argument(
+        "--batch-size", type=COUNT, default=32, metavar="N", help="rows a step of each worker; default: 32"
     )
 
 
@@ -89,29 +93,33 @@ def _add_own(group: argparse._ArgumentGroup) -> None:
     add_workers(group)
     simulate = "all workers in one process, one after the other: the same parameters and bytes; default: processes"
     group.add_argument("--simulate", action="store_true", help=simulate)
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights, order and codecs; default: 0")
+    group.add_argument(
+        "--seed", type=SEED, default=0, metavar="N", help="seed of weights, order and codecs; default: 0"
+    )
 
 
 def add_workers(group: argparse._ArgumentGroup) -> None:
     """Add how many workers there are, and what each computes on."""
-    group.add_argument("--gpus", type=int, metavar="N", help="GPUs to use, 0 for none; default: all that are there")
+    group.add_argument(
+        "--gpus", type=FROM_ZERO, metavar="N", help="GPUs to use, 0 for none; default: all that are there"
+    )
     workers = f"processes where no GPU is used; default: {WORKERS}"
     # None and not 2: workers that torchrun started are as many as it says, and simulated ones as --simulate says.
-    group.add_argument("--workers", type=int, metavar="N", help=workers)
+    group.add_argument("--workers", type=COUNT, metavar="N", help=workers)
 
 
 def _add_optimization(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--optimizer", metavar="NAME", help=f"sgd or adamw; {OF_KIND} (images: sgd, text: adamw)")
-    group.add_argument("--lr", type=float, metavar="RATE", help=f"the full learning rate; {OF_KIND} (0.05, 0.001)")
+    group.add_argument("--lr", type=POSITIVE, metavar="RATE", help=f"the full learning rate; {OF_KIND} (0.05, 0.001)")
     momentum = f"of sgd, or adamw's first beta; {OF_KIND} (0.9)"
-    group.add_argument("--momentum", type=float, metavar="M", help=momentum)
-    group.add_argument("--weight-decay", type=float, metavar="W", help=f"{OF_KIND} (0.0005, 0.01)")
+    group.add_argument("--momentum", type=BELOW_ONE, metavar="M", help=momentum)
+    group.add_argument("--weight-decay", type=NOT_NEGATIVE, metavar="W", help=f"{OF_KIND} (0.0005, 0.01)")
     clip = "clip the gradient's L2 norm, where compressed each worker's and tensor by tensor; default: not clipped"
-    group.add_argument("--clip-norm", type=float, metavar="NORM", help=clip)
+    group.add_argument("--clip-norm", type=POSITIVE, metavar="NORM", help=clip)
     schedule = "of the learning rate: cosine, step (a tenth at 1/2 and 3/4) or constant; default: cosine"
     group.add_argument("--schedule", default="cosine", metavar="NAME", help=schedule)
     warmup = "epochs, or parts of one, of a linear warm-up of the learning rate; default: 0"
-    group.add_argument("--warmup", type=float, default=0.0, metavar="EPOCHS", help=warmup)
+    group.add_argument("--warmup", type=NOT_NEGATIVE, default=0.0, metavar="EPOCHS", help=warmup)
     group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe; default: float32")
 
 
@@ -123,7 +131,7 @@ def _add_records(group: argparse._ArgumentGroup) -> None:
     fresh = "delete the run that --out holds and start again; default: leave it alone"
     group.add_argument("--fresh", action="store_true", help=fresh)
     every = "a checkpoint every N steps, besides those after every epoch; default: none"
-    group.add_argument("--checkpoint-steps", type=int, metavar="N", help=every)
+    group.add_argument("--checkpoint-steps", type=COUNT, metavar="N", help=every)
     group.add_argument(
         "--tensorboard", action="store_true", help="also write TensorBoard's files; default: not written"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,21 @@ SCHEMAS = ("thinwire.run/1", "thinwire.train/1")
 def compare(todo: Sequence[Planned], out: Path, jobs: int, on_event: OnEvent) -> dict[str, str]:
     """Make all runs and write each to ``<out>/runs/<slug>.json`` as it finishes; returns slug -> reason of the failed.
 
-    A failed run leaves its traceback in ``<out>/failed/<slug>.txt``; the others go on.
+    A failed run leaves its traceback in ``<out>/failed/<slug>.txt``; the others go on. So they do where a result cannot
+    be written.
     """
     failed: dict[str, str] = {}
 
     def handle(event: Event) -> None:
         if event.kind == "finished":
-            write_run(event.value, run_file(out, event.plan))
+            try:
+                write_run(event.value, run_file(out, event.plan))
+            except OSError as error:
+                event = Event("failed", event.plan, (f"it ended, but could not be written: {error}", ""))
         if event.kind == "failed":
             failed[event.plan.slug] = event.value[0]
-            _write(out / "failed" / f"{event.plan.slug}.txt", event.value[1])
+            with suppress(OSError):
+                _write(out / "failed" / f"{event.plan.slug}.txt", event.value[1])
         on_event(event)
 
     if todo and todo[0].alone:

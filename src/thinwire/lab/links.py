@@ -15,6 +15,7 @@ from thinwire.lab.traces.trace import Floats
 STARTS = 400
 """Moments of a trace that a round is started at."""
 _AMOUNT = re.compile(r"(\d+\.?\d*|\.\d+)\s*([a-zA-Zµ/]+)")
+_MOST_DIGITS = 20
 _DECIMAL = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 
@@ -80,12 +81,15 @@ def seconds(text: str) -> float:
 
 
 def size_bytes(text: str) -> float:
-    """Read a size in decimal units: '64MB'. Raises ValueError."""
+    """Read a size in decimal units, at least a byte: '64MB'. Raises ValueError."""
     number, unit = _amount(text, "size", "64MB")
     found = re.fullmatch(r"([kKmMgGtT]?)[bB]", unit)
     if not found:
         raise _unread("size", text, "64MB")
-    return number * _DECIMAL[found[1].lower()]
+    size = number * _DECIMAL[found[1].lower()]
+    if size < 1:
+        raise ValueError(f"{text!r} is a size of {size:g} bytes, expected 1 byte or more, such as 64MB")
+    return size
 
 
 def read_trace(file: Path) -> Trace:
@@ -103,7 +107,7 @@ def read_trace(file: Path) -> Trace:
 
 def _amount(text: str, what: str, such_as: str) -> tuple[float, str]:
     found = _AMOUNT.fullmatch(text.strip())
-    if not found:
+    if not found or len(found[1]) > _MOST_DIGITS:
         raise _unread(what, text, such_as)
     return float(found[1]), found[2]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +12,14 @@ from flwr.serverapp import strategy as flwr_strategies
 from flwr.serverapp.strategy import Strategy
 
 from thinwire.errors import unknown
+from thinwire.flower import quiet_flwr
 
 NAMES = (
     *("FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "FedProx"),
     *("FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan"),
 )
 """Those that average arrays and need nothing but numbers."""
+_MOST = 1e300
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,15 @@ def strategy(text: str) -> StrategySpec:
     for key, value in arguments.items():
         if key not in known:
             raise ValueError(f"{name}: " + unknown("argument", key, known))
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{name}: {key} is {value!r}, expected a number")
-    return StrategySpec(name, arguments)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -_MOST < value < _MOST:
+            raise ValueError(f"{name}: {key} is {value!r}, expected a number that is finite")
+    found = StrategySpec(name, arguments)
+    try:
+        with quiet_flwr(logging.ERROR):
+            found.build(clients=2, fraction_train=1.0)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return found
 
 
 def _numbers(name: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,9 +36,10 @@ class Data:
         return self.train[-1] if self.groups is None else self.groups
 
     def first(self, rows: int | None) -> Data:
-        """Return the same with the first training rows only, all if None."""
+        """Return the same with the first rows to train on and the first to test on only, all if None."""
         groups = None if self.groups is None else self.groups[:rows]
-        return replace(self, train=tuple(column[:rows] for column in self.train), groups=groups)
+        train, test = (tuple(column[:rows] for column in part) for part in (self.train, self.test))
+        return replace(self, train=train, test=test, groups=groups)
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class Training:
         if self.optimizer not in OPTIMIZERS:
             raise unknown("optimizer", self.optimizer, OPTIMIZERS)
         for name in ("clients", "rounds", "local_epochs", "batch_size", "lr"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)!r}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)!r}")
         if not 0 <= self.momentum < 1 or (self.momentum and self.optimizer != "SGD"):
             raise ValueError(f"momentum must be in [0, 1), and 0 unless optimizer is SGD, got {self.momentum!r}")
 

@@ -1,7 +1,8 @@
 """Three formats of bandwidth traces, from text to trace.
 
-* packets: mahimahi's, one integer a line: a millisecond at which one packet of 1500 bytes could cross the link.
-* columns: seconds and Mbit/s, two numbers a line, each bandwidth until the next line's time.
+* packets: mahimahi's, one integer a line: a millisecond at which one packet of 1500 bytes could cross the link. It
+  begins again at its last one, so that the single line ``1`` is a packet every millisecond, 12 Mbit/s.
+* columns: seconds and Mbit/s, two numbers a line, each bandwidth until the next line's time; one line is constant.
 * bitrates: a CSV with the columns ``Timestamp`` and ``DL_bitrate`` (kbit/s), rows in the order of time.
 """
 
@@ -20,6 +21,8 @@ PACKET_BITS = 1500 * 8
 BIN_S = 0.1
 """Packets are counted by tenths of a second: shorter, and single packets would look like bursts and outages."""
 CLOCK = "%Y.%m.%d_%H.%M.%S"
+MOST_MS = 1e9
+"""No packet is later: eleven days."""
 LONGEST_GAP_S = 10.0
 """Where a bitrate log says nothing for longer, the link is not known: the gap is cut to this."""
 
@@ -34,11 +37,12 @@ def parse(text: str) -> Trace:
 
 def packets(text: str) -> Trace:
     """Return the trace of a packet delivery file; it begins again at its last packet. Raises BadTrace."""
-    at_ms = _numbers(text.split(), "a millisecond")
-    if not len(at_ms) or at_ms[-1] <= 0 or (np.diff(at_ms) < 0).any() or at_ms[0] < 0:
-        raise BadTrace("expected milliseconds that rise from 0 or more, one a line")
+    at_ms = _numbers(filter(str.strip, text.splitlines()), "a millisecond a line")
+    if not len(at_ms) or not 0 < at_ms[-1] <= MOST_MS or not (np.diff(at_ms) >= 0).all() or at_ms[0] < 0:
+        raise BadTrace("expected milliseconds that do not fall, one a line, the last above 0 and at most 1e9")
     end_s = float(at_ms[-1]) / 1000
-    edges = np.append(np.arange(0.0, end_s - BIN_S / 2, BIN_S), end_s)
+    # What is left of less than half a bin is a part of the last one: a short trace is one bin.
+    edges = np.append(np.arange(0.0, max(end_s - BIN_S / 2, BIN_S / 2), BIN_S), end_s)
     counts, _ = np.histogram(at_ms / 1000, edges)
     return Trace(edges, counts * PACKET_BITS / np.diff(edges))
 
@@ -67,10 +71,10 @@ def bitrates(text: str) -> Trace:
 
 
 def _from_samples(times_s: Floats, bandwidth_bps: Floats) -> Trace:
-    """The last sample lasts as long as the median of the others."""
-    if len(times_s) < 2:
-        raise BadTrace(f"{len(times_s)} samples, expected two or more")
-    last_s = times_s[-1] + np.median(np.diff(times_s))
+    """The last sample lasts as long as the median of the others; a single one, which is constant, a second."""
+    if not len(bandwidth_bps):
+        raise BadTrace("no samples, expected one or more")
+    last_s = times_s[-1] + (np.median(np.diff(times_s)) if len(times_s) > 1 else 1.0)
     return Trace(np.append(times_s, last_s) - times_s[0], bandwidth_bps)
 
 

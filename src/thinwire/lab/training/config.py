@@ -13,8 +13,10 @@ from thinwire.lab.training.method import STOCK, Method, method
 from thinwire.lab.training.schedule import SCHEDULES
 from thinwire.lab.training.usual import OPTIMIZERS, USUAL, Usual
 
-_FREE = ("epochs", "steps", "workers", "simulate")
+_FREE = ("workers", "simulate")
 """What may be something else when a run goes on: none of it changes what a step does."""
+_LENGTH = ("epochs", "steps")
+"""So may these where the learning rate is constant; any other schedule is laid out over the whole run."""
 _POSITIVE = ("epochs", "steps", "batch_size", "workers", "limit_rows", "checkpoint_steps", "context", "lr", "clip_norm")
 
 
@@ -102,8 +104,12 @@ class TrainConfig:
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return in words which settings of a run that goes on are not what they were and had to be."""
-    names = [name for name in {**before, **now} if name not in _FREE and before.get(name) != now.get(name)]
-    return [f"{name} {before.get(name)!r} then, {now.get(name)!r} now" for name in names]
+    schedule = before.get("schedule")
+    free = (*_FREE, *_LENGTH) if schedule == "constant" else _FREE
+    names = [name for name in {**before, **now} if name not in free and before.get(name) != now.get(name)]
+    said = [f"{name} {before.get(name)!r} then, {now.get(name)!r} now" for name in names]
+    laid_out = [f"its {schedule} learning rate is that of the length then: a longer run takes --schedule constant"]
+    return said + (laid_out if {*names} & {*_LENGTH} else [])
 
 
 def _among(what: str, given: str, known: tuple[str, ...]) -> None:

@@ -31,5 +31,7 @@ class First:
 
 
 def limited(dataset: Dataset, count: int | None) -> Dataset:
-    """Return a data set with the first training rows only, all if None."""
-    return dataset if count is None else replace(dataset, train=First(dataset.train, count))
+    """Return a data set with the first rows to train on and the first to test on only, all if None."""
+    if count is None:
+        return dataset
+    return replace(dataset, train=First(dataset.train, count), test=First(dataset.test, count))

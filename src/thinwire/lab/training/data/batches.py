@@ -41,8 +41,15 @@ class Batches:
         if not len(self):
             raise ValueError(
                 f"{len(self.rows)} rows do not fill one step of {self.world} ranks with a batch of {self.batch_size} "
-                f"each; take a batch of at most {len(self.rows) // self.world}"
+                f"each; {self._advice()}"
             )
+
+    def _advice(self) -> str:
+        """Say what would fill a step."""
+        rows = len(self.rows)
+        if rows >= self.world:
+            return f"take a batch of at most {rows // self.world}"
+        return f"take at most {rows} ranks, or more rows" if rows else "there is nothing to train on"
 
     def shard(self, rank: int, world: int) -> Batches:
         """Return the batches of one of `world` ranks."""
