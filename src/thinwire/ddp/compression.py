@@ -11,14 +11,14 @@ from typing import Any, Literal, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import Parameter
 
-from thinwire.codec import Codec, State
+from thinwire.codec import Codec, Spec, State
 from thinwire.collective import LinkSpeed
 from thinwire.compressor import Compressor
 from thinwire.ddp.accounts import Accounts
 from thinwire.ddp.bucket import Turn
 from thinwire.ddp.lanes import Lanes
+from thinwire.ddp.parameters import Parameters
 from thinwire.ddp.planner import Planner
 from thinwire.ddp.report import StepReport, text
 from thinwire.ddp.staged import Staged
@@ -38,7 +38,7 @@ class GradientCompression:
 
     def __init__(
         self,
-        parameters: Mapping[str, Parameter],
+        parameters: Parameters,
         made: Compressor,
         lanes: Lanes,
         scale: Callable[[], float],
@@ -56,8 +56,7 @@ class GradientCompression:
         self._lanes, self._scale, self._planner = lanes, scale, planner
         if link is not None:
             planner.note(None, link.bandwidth_bps, link.latency_s)
-        self._parameters = dict(parameters)
-        self._names = {id(parameter): name for name, parameter in parameters.items()}
+        self._parameters = parameters
         self._place = Place(lanes.links[0].rank, lanes.links[0].world)
         self._setting = Setting(made, self._place, lanes, planner, nonfinite == "pass")
         self._memory = Memory()
@@ -147,10 +146,11 @@ class GradientCompression:
             self._begin()
         assert self._now is not None
         buffer = bucket.buffer()
-        names = [self._names[id(x)] for x in bucket.parameters()]
-        staged, ready = Staged(buffer, bucket.gradients(), names), _future(buffer)
+        gradients, means = self._parameters.views(bucket)
+        self._planner.meet({name: Spec.of(x) for name, x in gradients.items()})
+        staged, ready = Staged(buffer, gradients, means), _future(buffer)
         turn = Turn(self.step, self.seed, self._scale())
-        self._now.take(Waiting(bucket.index(), names, staged, turn, ready), bucket.is_last())
+        self._now.take(Waiting(bucket.index(), list(gradients), staged, turn, ready), bucket.is_last())
         if bucket.is_last():
             _after_backward(partial(self._end, self._now))
         self._accounts.called(started)
@@ -172,7 +172,7 @@ class GradientCompression:
         """Take over what the step left, all or nothing; but of a parameter that got no gradient, nothing was sent."""
         ended = step.ended()
         for outcome in ended.outcomes or ():
-            for name in [name for name in outcome.choices if self._parameters[name].grad is None]:
+            for name in filter(self._parameters.without_gradient, outcome.choices):
                 outcome.memory.forget(name)
             self._memory.update(outcome.memory)
         report = self._accounts.close(self.step, ended)
@@ -187,8 +187,8 @@ class GradientCompression:
                 raise ValueError(f"the state is of another model: it has {name!r}, which this one does not")
         for name, kept in memory.kept.items():
             for key, x in kept.items():
-                if x.shape != self._parameters[name].shape:
-                    wanted = tuple(self._parameters[name].shape)
+                wanted = self._parameters.spec(name).shape
+                if x.shape != wanted:
                     raise ValueError(f"the {key} of {name!r} is {tuple(x.shape)}, the parameter {wanted}")
 
 

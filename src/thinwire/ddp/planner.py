@@ -41,13 +41,8 @@ class Planner:
     """
 
     def __init__(self, made: Compressor, specs: Specs, replan_steps: int = 100, seed: int = 0, world: int = 1) -> None:
-        self.policy, self.specs, self.seed, self.replan_steps, self.world = (
-            made.policy,
-            specs,
-            seed,
-            replan_steps,
-            world,
-        )
+        self.policy, self.seed, self.replan_steps, self.world = made.policy, seed, replan_steps, world
+        self.specs = dict(specs)
         self.leads = looks(made.policy, specs)
         self.course: Course | None = None
         """What all ranks follow."""
@@ -56,6 +51,10 @@ class Planner:
         """What ``note`` was told of the link."""
         self._losses = (0.0, 0)
         self._turns: deque[Turn] = deque(maxlen=WINDOW)
+
+    def meet(self, specs: Specs) -> None:
+        """Take parameters that are in buckets, though nobody knew: they were frozen when compression began."""
+        self.specs |= {name: spec for name, spec in specs.items() if name not in self.specs}
 
     def due(self, step: int) -> bool:
         """Return whether this step needs other codecs than the last one."""
