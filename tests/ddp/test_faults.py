@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import faults
 import pytest
 from ranks import Raised, Ranks, answer
@@ -68,3 +70,5 @@ def test_when_a_rank_is_killed_the_others_end(plan: list[tuple[str, str, bool]])
     for survivor in found:
         assert not isinstance(survivor, Raised), survivor
         assert [kind for kind, _ in survivor] == ["RuntimeError"] * len(plan), survivor
+        # Who survives longer may see the other survivor leave, too.
+        assert all(re.search(r"rank (0, |1, )?2 (is|are) gone", text) for _, text in survivor), survivor
