@@ -40,6 +40,11 @@ def busiest(done: Sequence[Done], lanes: int) -> tuple[float, int]:
     return max(sum(x.encode_s for x in own) for own in shares), max(sum(x.rounds for x in own) for own in shares)
 
 
+def _named(gradients: Mapping[str, Tensor]) -> str:
+    first, *others = gradients
+    return f"{first} and {len(others)} more" if others else first
+
+
 @torch.no_grad()
 def work(
     staged: Staged,
@@ -55,6 +60,8 @@ def work(
         dense_bytes = sum(x.numel() * x.dtype.itemsize for x in gradients.values())
         outcome = average(gradients, carrier)
         staged.write(outcome.write if outcome else None)
+        if outcome:
+            carrier.averaged(_named(gradients), staged.buffer)
     except Exception as error:
         carrier.failed(error)
         raise
