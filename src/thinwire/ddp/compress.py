@@ -14,6 +14,7 @@ from thinwire.compressor import Compressor
 from thinwire.ddp.compression import GradientCompression
 from thinwire.ddp.lanes import LANES, Lanes
 from thinwire.ddp.method import check, resolved
+from thinwire.ddp.model import must_be_ordinary, register
 from thinwire.ddp.parameters import Parameters, real_spec
 from thinwire.ddp.planner import Planner
 from thinwire.policy import Policy
@@ -57,6 +58,7 @@ def compress_gradients(
     if not isinstance(replan_steps, int) or replan_steps < 1:
         raise ValueError(f"replan_steps is {replan_steps!r}, expected an integer from 1")
     made = resolved(method, density)
+    must_be_ordinary(model)
     # DDP may have some in its buckets that were frozen since.
     named = {name: x for name, x in model.module.named_parameters() if name not in model.parameters_to_ignore}
     specs = {name: real_spec(x) for name, x in named.items() if x.requires_grad}
@@ -73,7 +75,7 @@ def compress_gradients(
         Planner(made, specs, replan_steps, seed, dist.get_world_size(model.process_group)),
         probed(links[0], model.process_group, next(iter(named.values())).device) if probe else None,
     )
-    model.register_comm_hook(compression, GradientCompression.hook)
+    register(model, compression)
     return compression
 
 

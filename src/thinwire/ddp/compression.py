@@ -4,6 +4,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, cast
@@ -17,12 +18,13 @@ from thinwire.collective import LinkSpeed
 from thinwire.compressor import Compressor
 from thinwire.ddp.accounts import Accounts
 from thinwire.ddp.bucket import Turn
+from thinwire.ddp.detached import COPIED, Detached
 from thinwire.ddp.lanes import Lanes
 from thinwire.ddp.parameters import Parameters
 from thinwire.ddp.planner import Planner
 from thinwire.ddp.report import StepReport, text
 from thinwire.ddp.staged import Staged
-from thinwire.ddp.state import Memory, loaded, saved
+from thinwire.ddp.state import Memory, checked, in_order, loaded, saved
 from thinwire.ddp.step import Setting, Step
 from thinwire.ddp.waiting import Waiting
 from thinwire.ddp.worth import Worth, worth
@@ -108,9 +110,14 @@ class GradientCompression:
         With M ranks instead of N, rank r takes the residuals of the old ranks r, r + M, ...: their sum times M / N,
         so that the mean of what was not sent stays what it was. Raises ValueError where something does not fit.
         """
-        states = [state] if isinstance(state, Mapping) else list(state)
+        states = checked([state] if isinstance(state, Mapping) else list(state))
         memory, step = loaded(states, self.rank, self.world)
         self._check(memory)
+        if not all(in_order(x) for x in states) and (moved := self._parameters.moved()):
+            raise ValueError(
+                f"the state is of a version that kept what belongs to {moved!r} in the order of its memory, which the "
+                "state does not tell: go on without the state (its residuals are lost), or from contiguous parameters"
+            )
         # The first rank's own has what the policy remembers; the plan is the same in all.
         self._planner.load(next(x for x in states if int(x["rank"]) == self.rank % int(x["world"])))
         self._memory, self.step = memory, step
@@ -151,10 +158,17 @@ class GradientCompression:
         staged, ready = Staged(buffer, gradients, means), _future(buffer)
         turn = Turn(self.step, self.seed, self._scale())
         self._now.take(Waiting(bucket.index(), list(gradients), staged, turn, ready), bucket.is_last())
-        if bucket.is_last():
-            _after_backward(partial(self._end, self._now))
         self._accounts.called(started)
+        if bucket.is_last() and _in_backward():
+            _after_backward(partial(self._end, self._now))
+        elif bucket.is_last():
+            self._end_beside(self._now)
         return ready
+
+    def __reduce__(self) -> tuple[type[Detached], tuple[()]]:
+        """Copy or pickle, as with the model that it is a hook of: links to other ranks cannot be copied."""
+        warnings.warn(COPIED, stacklevel=2)
+        return Detached, ()
 
     def _begin(self) -> None:
         if self._now is not None:  # its backward was interrupted
@@ -168,11 +182,18 @@ class GradientCompression:
         error, self._now = step.wait(), None
         _after_backward(partial(_raise, error) if error else partial(self._commit, step))
 
-    def _commit(self, step: Step) -> None:
+    def _end_beside(self, step: Step) -> None:
+        """End a step of the others, in which this rank has no rows (``Join``): it sent what was left of its own."""
+        error, self._now = step.wait(), None
+        if error:
+            raise error
+        self._commit(step, unused=lambda name: False)
+
+    def _commit(self, step: Step, unused: Callable[[str], bool] | None = None) -> None:
         """Take over what the step left, all or nothing; but of a parameter that got no gradient, nothing was sent."""
         ended = step.ended()
         for outcome in ended.outcomes or ():
-            for name in filter(self._parameters.without_gradient, outcome.choices):
+            for name in filter(unused or self._parameters.without_gradient, outcome.choices):
                 outcome.memory.forget(name)
             self._memory.update(outcome.memory)
         report = self._accounts.close(self.step, ended)
@@ -188,12 +209,18 @@ class GradientCompression:
         for name, kept in memory.kept.items():
             for key, x in kept.items():
                 wanted = self._parameters.spec(name).shape
-                if x.shape != wanted:
-                    raise ValueError(f"the {key} of {name!r} is {tuple(x.shape)}, the parameter {wanted}")
+                if x.shape != wanted or not x.is_floating_point():
+                    raise ValueError(
+                        f"the {key} of {name!r} is {tuple(x.shape)} {x.dtype}, expected floats of {wanted}"
+                    )
 
 
 def _future(buffer: Tensor) -> torch.futures.Future[Tensor]:
     return torch.futures.Future(devices=[buffer.device] if buffer.is_cuda else None)
+
+
+def _in_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1
 
 
 def _after_backward(call: Callable[[], None]) -> None:

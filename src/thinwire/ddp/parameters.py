@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from thinwire.codec import Spec
-from thinwire.ddp.layout import Layouts
+from thinwire.ddp.layout import Layouts, is_dense
 
 
 class Parameters:
@@ -30,6 +30,10 @@ class Parameters:
     def without_gradient(self, name: str) -> bool:
         """Return whether backward left a parameter without a gradient, on all ranks."""
         return self._parameters[name].grad is None
+
+    def moved(self) -> str | None:
+        """Return the name of a parameter whose memory is not in the order of its dimensions, if there is one."""
+        return next((name for name, x in self._parameters.items() if is_dense(x) and not x.is_contiguous()), None)
 
     def views(
         self,

@@ -29,6 +29,7 @@ _FIRST, _TUNE = 10, 10
 _AIM = 0.99
 """Of a budget, what steps are to take on average: so that what swings around it seldom ends above."""
 _KEPT = f"{PLAN}kept/"
+_SAVED = ("course", "policy", "spent", "losses")
 
 
 class Planner:
@@ -149,6 +150,8 @@ class Planner:
         """
         self.course, self.spending, self._losses = None, Spending(), (0.0, 0)
         saved = {key.removeprefix(PLAN): x for key, x in state.items() if key.startswith(PLAN)}
+        if missing := [key for key in _SAVED if saved and key not in saved]:
+            raise ValueError(f"the state has a part of a plan, without {missing[0]!r}; give what state_dict() returned")
         if not self.leads or not saved or _read(saved["policy"]) != _described(self.policy):
             return
         kept = {key.removeprefix(_KEPT): x for key, x in state.items() if key.startswith(_KEPT)}
