@@ -106,6 +106,34 @@ def uneven(group: Any, method: str | None, use_pipeline: bool) -> tuple[str, flo
     return training.digest(), float(sum(p.double().sum() for p in training.net.parameters()))
 
 
+def left_out(group: Any, what: str, use_pipeline: bool) -> tuple[str, str, list[str]]:
+    """Return the error of the step after one of which rank 1 left something out, and what was warned of in that."""
+    training = Training(group, "int8", use_pipeline=use_pipeline)
+    training.step(0)
+    odd = training.rank == 1
+    if what == "nothing":
+        with torch.no_grad():
+            training.loss(7) if odd else None
+        with training.model.no_sync():
+            training.loss(7) if odd else None
+        training.step(1)
+    elif what == "update":
+        before = [p.detach().clone() for p in training.net.parameters()]
+        training.step(1)
+        for parameter, old in zip(training.net.parameters(), before, strict=True):
+            parameter.data.copy_(old) if odd else None
+    elif what == "backward":
+        training.loss(1) if odd else None
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            training.step(2)
+            kind, text = "", ""
+        except Exception as error:
+            kind, text = type(error).__name__, str(error)
+    return kind, text, [str(w.message) for w in said if "forward passes" in str(w.message)]
+
+
 def wrong_states(group: Any) -> dict[str, tuple[str, str]]:
     training = Training(group, "topk", 0.05)
     training.step(0)
@@ -119,7 +147,8 @@ def wrong_states(group: Any) -> dict[str, tuple[str, str]]:
         "no such rank": {**right, "rank": torch.tensor(7)}, "no slash": {**right, "first.weight": right[residual]},
         "another's": {**right, "residual/other": right[residual]}, "a shape": {**right, residual: torch.zeros(3)},
         "whole numbers": {**right, residual: right[residual].long()},
-        "half a plan": {**right, "plan/course": torch.zeros(2)}, "a history": {**right, "history/right": torch.zeros(2)},
+        "half a plan": {**right, "plan/course": torch.zeros(2)},
+        "a history": {**right, "history/right": torch.zeros(2)},
     }  # fmt: skip
     found = {}
     for name, state in states.items():

@@ -61,3 +61,15 @@ def test_what_is_no_state_is_a_value_error(ranks: Ranks) -> None:
         assert {kind for kind, _ in found.values()} == {"ValueError"}, found
         assert "in the order of its memory" in found["earlier"][1]
         assert "it has nothing and no 'step', 'world', 'rank'" in found["empty"][1]
+
+
+@pytest.mark.parametrize("use_pipeline", [True, False])
+def test_a_rank_that_leaves_something_out_is_named_at_once(ranks: Ranks, use_pipeline: bool) -> None:
+    for kind, text, _ in whole(ranks.run(errands.left_out, "update", use_pipeline)):
+        assert kind == "PlanMismatch"
+        assert "since the last step differs between ranks: rank 0, 2: changed; rank 1: as they were" in text
+    for kind, _, said in whole(ranks.run(errands.left_out, "backward", use_pipeline)):
+        assert not kind
+        assert ["since the last step: rank 1: 2, others: 1." in each for each in said] == [True]
+    for kind, _, said in whole(ranks.run(errands.left_out, "nothing", use_pipeline)):
+        assert (kind, said) == ("", [])

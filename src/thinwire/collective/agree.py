@@ -24,7 +24,8 @@ _SHOWN = 200
 _MOST_REFUSAL_BYTES, _MOST_PLAN_BYTES = 1 << 16, 1 << 24
 """Of what ranks tell each other in words: what is longer is cut where it leaves, and nobody takes in more."""
 _ROW = 2
-"""Numbers that a rank tells of itself, before one for each rank."""
+"""Numbers that a rank tells of itself, before one for each rank: the kind and a note in one, and the plan's digest."""
+_NOTE, _MOST_NOTE = 1 << 8, 1 << 32
 
 
 @dataclass(frozen=True)
@@ -56,19 +57,23 @@ class Coming:
 
     sizes: list[int]
     begun: Begun
+    notes: list[int]
 
 
-def agree(link: TorchLink, plan: Plan, kind: str, outgoing: Sequence[Tensor]) -> Coming:
+def agree(link: TorchLink, plan: Plan, kind: str, outgoing: Sequence[Tensor], note: int = 0) -> Coming:
     """State the next exchange and how many bytes go to each rank, and begin it; return what each has for this one.
 
+    ``note``: a number from 0 to 2**32 - 1 that need not be the same on all ranks, at no cost.
     Raises, on all ranks alike: what a rank refused with (see ``refuse``); PlanMismatch where plans differ.
     """
-    rows, begun = _told(link, [KINDS.index(kind), plan.digest, *map(len, outgoing)], kind, outgoing)
+    rows, begun = _told(link, [KINDS.index(kind) + note * _NOTE, plan.digest, *map(len, outgoing)], kind, outgoing)
+    notes = [row[0] // _NOTE for row in rows]
+    rows = [[row[0] % _NOTE, *row[1:]] for row in rows]
     if any(row[0] == KINDS.index("failed") for row in rows):
         raise _failure(link, rows, _raw("", 0))
     if any(row[:_ROW] != rows[0][:_ROW] for row in rows):
         raise _mismatch(link, plan, [KINDS[row[0]] for row in rows])
-    return Coming([row[_ROW + link.rank] for row in rows], begun)
+    return Coming([row[_ROW + link.rank] for row in rows], begun, notes)
 
 
 def refuse(link: TorchLink, plan: Plan, error: Exception) -> Exception:
@@ -77,7 +82,7 @@ def refuse(link: TorchLink, plan: Plan, error: Exception) -> Exception:
         return error
     raw = _raw(f"{type(error).__name__}\n{error}", _MOST_REFUSAL_BYTES)
     rows, _ = _told(link, [KINDS.index("failed"), plan.digest, *[len(raw)] * link.world])
-    return _failure(link, rows, raw)
+    return _failure(link, [[row[0] % _NOTE, *row[1:]] for row in rows], raw)
 
 
 def _told(
@@ -93,7 +98,8 @@ def _told(
     for rank, (*words, check) in enumerate(rows):
         if check != _check_word(words):
             raise link.broken(WireError(f"what rank {rank} said of the next exchange was damaged on its way"))
-        if len(words) > 1 and not 0 <= words[0] < len(KINDS):
+        note, number = divmod(words[0], _NOTE)
+        if len(words) > 1 and not (0 <= note < _MOST_NOTE and number < len(KINDS)):
             raise link.broken(WireError(f"rank {rank} is at an exchange of a kind that there is not: {words[0]}"))
     return [words for *words, _ in rows], begun
 

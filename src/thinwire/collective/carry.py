@@ -60,15 +60,18 @@ class Carrier:
         if self.link.world > 1:
             self._averages[what] = digest_of(mean)
 
-    def settle(self, plan: Plan) -> None:
-        """Return once all ranks carried all buckets of a step, and hold the same averages; ``plan``: of the step.
+    def settle(self, plan: Plan, note: int = 0) -> list[int]:
+        """Return the notes of all ranks once they carried all buckets of a step, and hold the same averages.
+
+        ``plan``: of the step. Nothing is returned where the step failed, and all ranks know.
 
         Without it, ranks that could read the last operation would go on while the one that could not waits for them.
         Raises what a rank refused with instead, and WireError where averages differ.
         """
         if self._untold is not None or self._failed is None:
             self._go_on(plan)
-            settle(self.link, plan, self._averages)
+            return settle(self.link, plan, self._averages, note)
+        return []
 
     def _go_on(self, plan: Plan) -> None:
         """Raise, on all ranks, what went wrong before in this step."""

@@ -19,17 +19,17 @@ _COLUMNS = (1021, 1019)
 """Words of eight bytes in a row. Primes: what is at another place of a tensor is in another column of one of them."""
 
 
-def settle(link: TorchLink, plan: Plan, averages: Mapping[str, int]) -> None:
-    """Return once all ranks came to the end; ``averages``: what was averaged -> the ``digest_of`` it. Raises as
-    ``agree`` does.
+def settle(link: TorchLink, plan: Plan, averages: Mapping[str, int], note: int) -> list[int]:
+    """Return the notes of all ranks once they came to the end. Raises as ``agree`` does.
 
+    ``averages``: what was averaged -> the ``digest_of`` it; ``note``: as there.
     WireError where these differ, on all ranks: a peer understood another number in what all were sent.
     """
     if link.world == 1:
-        return
+        return [note]
     ended = Plan({**plan.lines, **{f"{_AVERAGE} {what}": f"{digest:#018x}" for what, digest in averages.items()}})
     try:
-        agree(link, ended, "end", [_NOTHING] * link.world)
+        return agree(link, ended, "end", [_NOTHING] * link.world, note).notes
     except PlanMismatch as error:
         raise (WireError(str(error)) if str(error).startswith(_AVERAGE) else error) from None
 

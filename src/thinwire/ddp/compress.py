@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from thinwire.codec import Codec
 from thinwire.collective import TorchLink, probed
 from thinwire.compressor import Compressor
+from thinwire.ddp.attendance import Attendance
 from thinwire.ddp.compression import GradientCompression
 from thinwire.ddp.lanes import LANES, Lanes
 from thinwire.ddp.method import check, resolved
@@ -64,6 +65,7 @@ def compress_gradients(
     specs = {name: real_spec(x) for name, x in named.items() if x.requires_grad}
     check(made, specs)
     links = [TorchLink.beside(model.process_group) for _ in range(lanes if use_pipeline else 1)]
+    attendance = Attendance(model, named)
     compression = GradientCompression(
         Parameters(named),
         made,
@@ -73,9 +75,11 @@ def compress_gradients(
         seed,
         use_pipeline,
         Planner(made, specs, replan_steps, seed, dist.get_world_size(model.process_group)),
+        attendance,
         probed(links[0], model.process_group, next(iter(named.values())).device) if probe else None,
     )
     register(model, compression)
+    model.register_forward_pre_hook(attendance.begun)
     return compression
 
 

@@ -17,6 +17,7 @@ from thinwire.codec import Codec, Spec, State
 from thinwire.collective import LinkSpeed
 from thinwire.compressor import Compressor
 from thinwire.ddp.accounts import Accounts
+from thinwire.ddp.attendance import Attendance, passes_text
 from thinwire.ddp.bucket import Turn
 from thinwire.ddp.detached import COPIED, Detached
 from thinwire.ddp.lanes import Lanes
@@ -35,7 +36,7 @@ class GradientCompression:
     """Averages the gradients of one DistributedDataParallel model, compressed. ``compress_gradients`` makes it.
 
     ``made``, ``lanes`` and ``nonfinite`` are as there; ``scale`` returns the loss scale of the step; ``planner`` is of
-    ``made``; ``link`` is what was measured, if anything.
+    ``made``, ``attendance`` of the model; ``link`` is what was measured, if anything.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class GradientCompression:
         seed: int,
         pipelined: bool,
         planner: Planner,
+        attendance: Attendance,
         link: LinkSpeed | None = None,
     ) -> None:
         self.made, self.nonfinite, self.seed, self.pipelined = made, nonfinite, seed, pipelined
@@ -60,7 +62,7 @@ class GradientCompression:
             planner.note(None, link.bandwidth_bps, link.latency_s)
         self._parameters = parameters
         self._place = Place(lanes.links[0].rank, lanes.links[0].world)
-        self._setting = Setting(made, self._place, lanes, planner, nonfinite == "pass")
+        self._setting = Setting(made, self._place, lanes, planner, nonfinite == "pass", attendance)
         self._memory = Memory()
         self._now: Step | None = None
         """The step under way."""
@@ -192,6 +194,8 @@ class GradientCompression:
     def _commit(self, step: Step, unused: Callable[[str], bool] | None = None) -> None:
         """Take over what the step left, all or nothing; but of a parameter that got no gradient, nothing was sent."""
         ended = step.ended()
+        if said := passes_text(ended.passes):
+            warnings.warn(said, stacklevel=2)
         for outcome in ended.outcomes or ():
             for name in filter(unused or self._parameters.without_gradient, outcome.choices):
                 outcome.memory.forget(name)

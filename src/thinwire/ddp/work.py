@@ -32,6 +32,8 @@ class Settled:
     whole: bool
     rounds: int
     ended_s: float
+    passes: Sequence[int] = ()
+    """Of every rank, how many forward passes it made for the step; where that is known."""
 
 
 def busiest(done: Sequence[Done], lanes: int) -> tuple[float, int]:
