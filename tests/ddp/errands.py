@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import threading
+import time
 import warnings
+import weakref
 from typing import Any
 
 import torch
@@ -61,6 +65,19 @@ def copied(group: Any) -> tuple[list[str], bool, str, bool]:
     training.step(1)
     texts = [str(w.message) for w in said if "has no hook" in str(w.message)]
     return texts, same and isinstance(alone, Detached), training.digest(), again.last.sent_bytes > 0
+
+
+def dropped(group: Any) -> tuple[bool, int]:
+    """Return whether a model and its compression go when nobody needs them, and how many threads stay of them."""
+    gc.collect()
+    before = threading.active_count()
+    training = Training(group, "int8", use_pipeline=True)
+    training.step(0)
+    gone = [weakref.ref(training.model), weakref.ref(training.compression)]
+    del training
+    gc.collect()
+    time.sleep(0.2)
+    return all(one() is None for one in gone), threading.active_count() - before
 
 
 class Sparse(nn.Module):

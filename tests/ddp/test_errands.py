@@ -26,6 +26,12 @@ def test_a_model_may_be_copied(ranks: Ranks) -> None:
     assert len({digest for *_, digest, _ in found}) == 1
 
 
+def test_what_nobody_needs_is_freed(ranks: Ranks) -> None:
+    for gone, threads in whole(ranks.run(errands.dropped)):
+        assert gone
+        assert threads <= 0
+
+
 WORDS = {
     "unwrapped": "the model is a Linear, expected a DistributedDataParallel: wrap the model first",
     "fsdp": "FSDP sends parameters and gradients in shards",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,10 +21,17 @@ _PARAMETERS, _ELEMENTS = 8, 64
 class Attendance:
     """Counts a model's forward passes, and looks whether its optimizer took the last step."""
 
-    def __init__(self, model: DistributedDataParallel, parameters: Mapping[str, Parameter]) -> None:
-        self._model = model
+    def __init__(self, model: DistributedDataParallel | None, parameters: Mapping[str, Parameter]) -> None:
+        # The model has it, through DDP's reducer, where no garbage collector looks: nothing would ever be freed.
+        self._model: Callable[[], DistributedDataParallel | None] = (
+            weakref.ref(model) if model is not None else lambda: None
+        )
         self._looked_at = _sampled([x for _, x in sorted(parameters.items()) if x.requires_grad])
         self._passes, self._before = 0, ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy or pickle, with the model: its copy has no hook that would ask."""
+        return Attendance, (None, {})
 
     def begun(self, model: DistributedDataParallel, _inputs: Any) -> None:
         """A forward pass begins, which a backward may follow."""
@@ -34,7 +42,8 @@ class Attendance:
     @property
     def uneven(self) -> bool:
         """Whether ranks may have run out of rows (``Join``): then they do not step alike."""
-        return bool(self._model._join_config.enable)
+        model = self._model()
+        return model is not None and bool(model._join_config.enable)
 
     def passes(self) -> int:
         """Return how many forward passes there were since this was last asked."""
