@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,8 @@ from replicas import Odd, Replica, digest
 from torch import Tensor
 from trainings import METHODS
 
-from thinwire.collective import TorchLink
+from thinwire.codec import Encoded
+from thinwire.collective import TorchLink, carry
 
 Arrived = list[Tensor]
 
@@ -69,6 +71,38 @@ def corrupted(
         all(torch.equal(x, after[key]) for key, x in before.items() if key != "step") and before.keys() == after.keys()
     )
     return *error, same and digest(net.parameters()) == parameters, outcome(lambda: replica.step(2))[0]
+
+
+def other(part: Tensor | Encoded, flipped: bool) -> Tensor | Encoded:
+    """Return a part with other numbers, or the same at other places, where it has floats."""
+    if isinstance(part, Encoded):
+        return replace(part, parts={name: other(x, flipped) for name, x in part.parts.items()})
+    if not part.is_floating_point():
+        return part
+    return part.flip(0) if flipped and part.dim() else part * 1.5
+
+
+def misunderstood(group: Any, name: str, flipped: bool, use_pipeline: bool) -> tuple[str, str, bool, str]:
+    """Return the error of a step in which rank 1 reads other values in a frame of rank 0 that is whole, whether the
+    step left nothing, and the hash or the error of the next step."""
+    method, density = METHODS[name]
+    replica = Replica(group, Odd(), method, density=density, use_pipeline=use_pipeline)
+    replica.step(0)
+    before, read = replica.compression.state_dict(), carry.unframed
+
+    def misread(data: Tensor, expect: Any, rank: int) -> Any:
+        message = read(data, expect, rank)
+        return {key: other(x, flipped) for key, x in message.items()} if rank == 0 else message
+
+    if replica.rank == 1:
+        carry.unframed = misread
+    try:
+        error = outcome(lambda: replica.step(1))
+    finally:
+        carry.unframed = read
+    after = replica.compression.state_dict()
+    same = all(torch.equal(x, after[key]) for key, x in before.items() if key != "step")
+    return *error, same, outcome(lambda: replica.step(2))[0]
 
 
 def outcome(call: Callable[[], str]) -> tuple[str, str]:

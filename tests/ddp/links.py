@@ -9,6 +9,7 @@ from torch import Tensor
 
 from thinwire import NonFiniteError, Raw, Spec, Uniform, WireError
 from thinwire.collective import Carrier, Plan, TorchLink, agree, refuse
+from thinwire.collective.agree import _check_word
 from thinwire.collective.carry import _check
 from thinwire.exchange import Place, driven, start
 
@@ -75,6 +76,27 @@ def corrupted(group: Any) -> None:
     x = torch.randn(64, 64, generator=torch.Generator().manual_seed(link.rank))
     begun = start("two-shot", Uniform(bits=8), x, Place(link.rank, link.world), 0, {})
     Carrier(link).carry(driven({"w": begun}, link.world), Plan({"w": "Uniform(bits=8)"}))
+
+
+def lying(group: Any, row: list[int], then: list[int] | None) -> None:
+    """Rank 1 says what no rank would: ``row`` in place of its terms, and ``then`` in place of what follows."""
+    link = TorchLink.beside(group)
+    tell, rows = link.tell, [row, then]
+
+    def telling(head: Tensor, *rest: Any) -> Any:
+        said = rows.pop(0)
+        return tell(head if said is None else signed(said, len(head)), *rest)
+
+    if link.rank == 1:
+        link.tell = telling
+    plan = Plan({"a": "1"} if link.rank == 1 and then else {"a": "0"})
+    agree(link, plan, "sum", [bytes_of(0, 0)] * link.world)
+
+
+def signed(row: list[int], length: int) -> Tensor:
+    """Return a row of terms with its check, as honest ranks read it."""
+    words = (row * 8)[: length // 8 - 1]
+    return torch.tensor([*words, _check_word(words)], dtype=torch.int64).view(torch.uint8)
 
 
 def outsized(group: Any) -> None:

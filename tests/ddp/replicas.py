@@ -76,12 +76,12 @@ def digest(tensors: Any) -> str:
 
 
 def each(names: list[str], call: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return what ``call`` does of each method, None for one that gradients cannot take."""
+    """Return what ``call`` does of each method, by name or description, None for one that gradients cannot take."""
     found: dict[str, Any] = {}
     gc.freeze()  # what was imported is not looked through for every method
     for name in names:
         try:
-            found[name] = call(METHODS[name])
+            found[name] = call(METHODS.get(name, name))
         except ValueError as error:
             found[name] = None if "data-parallel" in str(error) else repr(error)
         gc.collect()  # the links and threads of the last one

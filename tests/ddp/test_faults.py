@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import faults
 import pytest
 from ranks import Raised, Ranks, answer
@@ -35,8 +37,27 @@ def test_sums_that_differ_are_an_error_on_all_ranks(ranks: Ranks, use_pipeline: 
     """The second half of a sum gives all ranks the same bits, or one of them was damaged."""
     found = ranks.run(faults.corrupted, "none", "sum", 1, 0, use_pipeline)
     assert {each[0] for each in found} == {"WireError"}
-    assert all(text.startswith("the checksum of sums differs between ranks: ") for _, text, *_ in found)
+    assert all(text.startswith("the average of ") and " differs between ranks: " in text for _, text, *_ in found)
     assert all(same and "Error" not in after for *_, same, after in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "flipped", "use_pipeline"),
+    [("topk", False, True), ("topk", True, False), ("int8", False, False), ("1bit", False, True)],
+)
+def test_a_rank_that_reads_other_values_in_a_whole_frame_is_named(
+    ranks: Ranks, name: str, flipped: bool, use_pipeline: bool
+) -> None:
+    """All ranks hash what they averaged: replicas never part unseen. A flip is the same values at other places."""
+    found = ranks.run(faults.misunderstood, name, flipped, use_pipeline)
+    assert not [each for each in found if isinstance(each, Raised)], found
+    assert {each[0] for each in found} == {"WireError"}
+    assert all(
+        re.search("the average of .* differs between ranks: rank 0, 2: 0x.*; rank 1: 0x", each[1]) for each in found
+    )
+    assert all(same for *_, same, _ in found)
+    assert len({after for *_, after in found}) == 1
+    assert "Error" not in found[0][3]
 
 
 @pytest.mark.parametrize("use_pipeline", [True, False])
@@ -68,3 +89,5 @@ def test_when_a_rank_is_killed_the_others_end(plan: list[tuple[str, str, bool]])
     for survivor in found:
         assert not isinstance(survivor, Raised), survivor
         assert [kind for kind, _ in survivor] == ["RuntimeError"] * len(plan), survivor
+        # Who survives longer may see the other survivor leave, too.
+        assert all(re.search(r"rank (0, |1, )?2 (is|are) gone", text) for _, text in survivor), survivor

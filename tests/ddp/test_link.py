@@ -71,6 +71,30 @@ def test_a_peer_cannot_ask_for_more_memory_than_tensors_take(ranks: Ranks) -> No
     assert ranks.run(links.outsized, world=1)[0].kind == "WireError"
 
 
+@pytest.mark.parametrize(
+    ("row", "then", "words"),
+    [
+        ([0, 0, 1 << 40, 1 << 40, 1 << 40], None, "rank 1 has 1099511627776 bytes of text to tell, expected at most"),
+        ([0, 0, -1, -1, -1], None, "rank 1 has -1 bytes of text"),
+        ([17], None, "rank 1 is at an exchange of a kind that there is not: 17"),
+        ([-1], None, "rank 1 is at an exchange of a kind that there is not: -1"),
+        ([2, 5, 0, 0, 0], [1 << 40], "rank 1 has 1099511627776 bytes of text to tell"),
+    ],
+)
+def test_what_a_peer_claims_is_bounded(ranks: Ranks, row: list[int], then: list[int] | None, words: str) -> None:
+    """On the ranks that do not lie; the liar's own says the same, or that the others left."""
+    found = ranks.run(links.lying, row, then)
+    assert [each.kind for each in (found[0], found[2])] == ["WireError"] * 2, found
+    assert all(words in each.text for each in (found[0], found[2]))
+    assert found[1].kind in {"WireError", "RuntimeError"}
+
+
+def test_a_refusal_is_cut_where_it_leaves(ranks: Ranks) -> None:
+    found = ranks.run(links.refused, {1: ("WireError", "w" * 100_000 + "\ud800")})
+    assert {each.kind for each in found} == {"WireError"}
+    assert {len(each.text) for each in found} == {len("rank 1: ") + (1 << 16) - len("WireError\n")}
+
+
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_a_message_that_began_with_the_terms_comes_whole(ranks: Ranks, world: int) -> None:
     assert all(map(all, ranks.run(links.begun, world=world)))

@@ -36,7 +36,7 @@ def join(told: Work, place: Place) -> int:
         lost = isinstance(error, RuntimeError) and LOST in str(error)
         if type(error).__name__ not in EXPECTED and not lost:
             raise
-        text = "the link to another worker broke: it ended, or the network did" if lost else error
+        text = f"the link to another worker broke: {error}" if lost else error
         print(f"thinwire train: worker {place.rank} failed: {text}", file=sys.stderr)
         return 1
     return 0

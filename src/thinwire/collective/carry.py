@@ -11,7 +11,7 @@ from thinwire.codec import Specs
 from thinwire.collective.agree import Coming, Plan, agree, refuse
 from thinwire.collective.frames import framed, unframed
 from thinwire.collective.link import TorchLink
-from thinwire.collective.settle import checksum_of, settle
+from thinwire.collective.settle import digest_of, settle
 from thinwire.errors import WireError
 from thinwire.exchange.drive import AllToAllAll, Driving, GatherAll, Operation, SumAll
 from thinwire.exchange.requests import Average
@@ -33,7 +33,7 @@ class Carrier:
 
     def begin(self) -> None:
         """A step begins."""
-        self._checksum = 0
+        self._averages: dict[str, int] = {}
         self._failed: Exception | None = None
         self._untold: Exception | None = None
 
@@ -55,15 +55,23 @@ class Carrier:
             self._failed = error
             raise
 
-    def settle(self, plan: Plan) -> None:
-        """Return once all ranks carried all buckets of a step, and hold the same sums; ``plan``: of the step.
+    def averaged(self, what: str, mean: Tensor) -> None:
+        """Note what a bucket came to here, a 1-D tensor: all ranks must hold the same. ``what``: its name."""
+        if self.link.world > 1:
+            self._averages[what] = digest_of(mean)
+
+    def settle(self, plan: Plan, note: int = 0) -> list[int]:
+        """Return the notes of all ranks once they carried all buckets of a step, and hold the same averages.
+
+        ``plan``: of the step. Nothing is returned where the step failed, and all ranks know.
 
         Without it, ranks that could read the last operation would go on while the one that could not waits for them.
-        Raises what a rank refused with instead, and WireError where checksums differ.
+        Raises what a rank refused with instead, and WireError where averages differ.
         """
         if self._untold is not None or self._failed is None:
             self._go_on(plan)
-            settle(self.link, plan, self._checksum)
+            return settle(self.link, plan, self._averages, note)
+        return []
 
     def _go_on(self, plan: Plan) -> None:
         """Raise, on all ranks, what went wrong before in this step."""
@@ -86,7 +94,6 @@ class Carrier:
             coming = agree(self.link, plan, _kind(operation), outgoing)
             reply = self._moved(operation, outgoing, coming)
             if isinstance(operation, SumAll):
-                self._checksum += sum(map(checksum_of, reply))
                 continue
             try:
                 reply = _read(operation, reply, self.link.rank)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from itertools import chain
+from functools import partial
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from thinwire.collective.lost import wait
 
 _LETTER, _PARCEL = 1, 2
 
@@ -34,11 +36,11 @@ class Peers:
     def write(self, letters: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Send each peer a letter; return the buffers with theirs, good until the next: the length is in what they say.
 
-        RuntimeError where a peer is gone, or silent for the time-out of the group.
+        RuntimeError that names a peer which is gone, or silent for the time-out of the group.
         """
-        self._expect()
-        _wait(self._send(letters[rank], rank, _LETTER) for rank in self.ranks)
-        _wait(self._expected.pop(rank) for rank in self.ranks)
+        arriving = [(rank, partial(self._expecting, rank)) for rank in self.ranks]
+        wait(arriving + [(rank, partial(self._send, letters[rank], rank, _LETTER)) for rank in self.ranks])
+        self._expected.clear()
         arrived = {rank: both[self._number % 2] for rank, both in self._letters.items()}
         self._number += 1
         self._expect_later()
@@ -46,42 +48,30 @@ class Peers:
 
     def ship(self, leaving: Mapping[int, Tensor], arriving: Mapping[int, Tensor]) -> None:
         """Send rank -> 1-D bytes and fill rank -> 1-D bytes, where there are any. Raises as ``write`` does."""
-        receives = (self._receive(into, rank, _PARCEL) for rank, into in arriving.items() if len(into))
-        _wait(chain(receives, (self._send(piece, rank, _PARCEL) for rank, piece in leaving.items() if len(piece))))
+        receives = [(rank, partial(self._receive, x, rank, _PARCEL)) for rank, x in arriving.items() if len(x)]
+        wait(receives + [(rank, partial(self._send, x, rank, _PARCEL)) for rank, x in leaving.items() if len(x)])
 
     def close(self) -> None:
         """Close all connections."""
         self._expected.clear()
         del self.group
 
-    def _expect(self) -> None:
-        """Have a receive for the next letter of each peer, once."""
-        for rank, both in self._letters.items():
-            if rank not in self._expected:
-                self._expected[rank] = self._receive(both[self._number % 2], rank, _LETTER)
+    def _expecting(self, rank: int) -> dist.Work:
+        """Return the receive for the next letter of a peer; there is one."""
+        if rank not in self._expected:
+            self._expected[rank] = self._receive(self._letters[rank][self._number % 2], rank, _LETTER)
+        return self._expected[rank]
 
     def _expect_later(self) -> None:
-        """Who has no more to say may be gone: that matters to a next letter only."""
-        with suppress(RuntimeError):
-            self._expect()
+        """Have a receive for the next letter of each peer. Who has no more to say may be gone: that matters to a next
+        letter only.
+        """
+        for rank in self.ranks:
+            with suppress(RuntimeError):
+                self._expecting(rank)
 
     def _send(self, data: Tensor, rank: int, tag: int) -> dist.Work:
         return self.group.send([data], rank, tag)  # type: ignore[attr-defined,no-any-return]
 
     def _receive(self, into: Tensor, rank: int, tag: int) -> dist.Work:
         return self.group.recv([into], rank, tag)  # type: ignore[attr-defined,no-any-return]
-
-
-def _wait(works: Iterable[dist.Work]) -> None:
-    """Start all, then wait for each.
-
-    After an error none may be left, not even in its traceback: connections would stay open, and others wait.
-    """
-    started: list[dist.Work] = []
-    try:
-        started.extend(works)
-        while started:
-            started.pop(0).wait()
-    except RuntimeError:
-        started.clear()
-        raise

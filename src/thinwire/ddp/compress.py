@@ -8,12 +8,15 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from thinwire.codec import Codec, Spec
+from thinwire.codec import Codec
 from thinwire.collective import TorchLink, probed
 from thinwire.compressor import Compressor
+from thinwire.ddp.attendance import Attendance
 from thinwire.ddp.compression import GradientCompression
 from thinwire.ddp.lanes import LANES, Lanes
 from thinwire.ddp.method import check, resolved
+from thinwire.ddp.model import must_be_ordinary, register
+from thinwire.ddp.parameters import Parameters, real_spec
 from thinwire.ddp.planner import Planner
 from thinwire.policy import Policy
 
@@ -56,12 +59,15 @@ def compress_gradients(
     if not isinstance(replan_steps, int) or replan_steps < 1:
         raise ValueError(f"replan_steps is {replan_steps!r}, expected an integer from 1")
     made = resolved(method, density)
-    parameters = {name: x for name, x in model.module.named_parameters() if x.requires_grad}
-    specs = {name: Spec.of(x) for name, x in parameters.items()}
+    must_be_ordinary(model)
+    # DDP may have some in its buckets that were frozen since.
+    named = {name: x for name, x in model.module.named_parameters() if name not in model.parameters_to_ignore}
+    specs = {name: real_spec(x) for name, x in named.items() if x.requires_grad}
     check(made, specs)
     links = [TorchLink.beside(model.process_group) for _ in range(lanes if use_pipeline else 1)]
+    attendance = Attendance(model, named)
     compression = GradientCompression(
-        parameters,
+        Parameters(named),
         made,
         Lanes(links, threads=use_pipeline),
         scaler.get_scale if scaler is not None else _unscaled,
@@ -69,9 +75,11 @@ def compress_gradients(
         seed,
         use_pipeline,
         Planner(made, specs, replan_steps, seed, dist.get_world_size(model.process_group)),
-        probed(links[0], model.process_group, next(iter(parameters.values())).device) if probe else None,
+        attendance,
+        probed(links[0], model.process_group, next(iter(named.values())).device) if probe else None,
     )
-    model.register_comm_hook(compression, GradientCompression.hook)
+    register(model, compression)
+    model.register_forward_pre_hook(attendance.begun)
     return compression
 
 

@@ -4,6 +4,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, cast
@@ -11,18 +12,20 @@ from typing import Any, Literal, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import Parameter
 
-from thinwire.codec import Codec, State
+from thinwire.codec import Codec, Spec, State
 from thinwire.collective import LinkSpeed
 from thinwire.compressor import Compressor
 from thinwire.ddp.accounts import Accounts
+from thinwire.ddp.attendance import Attendance, passes_text
 from thinwire.ddp.bucket import Turn
+from thinwire.ddp.detached import COPIED, Detached
 from thinwire.ddp.lanes import Lanes
+from thinwire.ddp.parameters import Parameters
 from thinwire.ddp.planner import Planner
 from thinwire.ddp.report import StepReport, text
 from thinwire.ddp.staged import Staged
-from thinwire.ddp.state import Memory, loaded, saved
+from thinwire.ddp.state import Memory, checked, in_order, loaded, saved
 from thinwire.ddp.step import Setting, Step
 from thinwire.ddp.waiting import Waiting
 from thinwire.ddp.worth import Worth, worth
@@ -33,12 +36,12 @@ class GradientCompression:
     """Averages the gradients of one DistributedDataParallel model, compressed. ``compress_gradients`` makes it.
 
     ``made``, ``lanes`` and ``nonfinite`` are as there; ``scale`` returns the loss scale of the step; ``planner`` is of
-    ``made``; ``link`` is what was measured, if anything.
+    ``made``, ``attendance`` of the model; ``link`` is what was measured, if anything.
     """
 
     def __init__(
         self,
-        parameters: Mapping[str, Parameter],
+        parameters: Parameters,
         made: Compressor,
         lanes: Lanes,
         scale: Callable[[], float],
@@ -46,6 +49,7 @@ class GradientCompression:
         seed: int,
         pipelined: bool,
         planner: Planner,
+        attendance: Attendance,
         link: LinkSpeed | None = None,
     ) -> None:
         self.made, self.nonfinite, self.seed, self.pipelined = made, nonfinite, seed, pipelined
@@ -56,10 +60,9 @@ class GradientCompression:
         self._lanes, self._scale, self._planner = lanes, scale, planner
         if link is not None:
             planner.note(None, link.bandwidth_bps, link.latency_s)
-        self._parameters = dict(parameters)
-        self._names = {id(parameter): name for name, parameter in parameters.items()}
+        self._parameters = parameters
         self._place = Place(lanes.links[0].rank, lanes.links[0].world)
-        self._setting = Setting(made, self._place, lanes, planner, nonfinite == "pass")
+        self._setting = Setting(made, self._place, lanes, planner, nonfinite == "pass", attendance)
         self._memory = Memory()
         self._now: Step | None = None
         """The step under way."""
@@ -109,9 +112,14 @@ class GradientCompression:
         With M ranks instead of N, rank r takes the residuals of the old ranks r, r + M, ...: their sum times M / N,
         so that the mean of what was not sent stays what it was. Raises ValueError where something does not fit.
         """
-        states = [state] if isinstance(state, Mapping) else list(state)
+        states = checked([state] if isinstance(state, Mapping) else list(state))
         memory, step = loaded(states, self.rank, self.world)
         self._check(memory)
+        if not all(in_order(x) for x in states) and (moved := self._parameters.moved()):
+            raise ValueError(
+                f"the state is of a version that kept what belongs to {moved!r} in the order of its memory, which the "
+                "state does not tell: go on without the state (its residuals are lost), or from contiguous parameters"
+            )
         # The first rank's own has what the policy remembers; the plan is the same in all.
         self._planner.load(next(x for x in states if int(x["rank"]) == self.rank % int(x["world"])))
         self._memory, self.step = memory, step
@@ -147,14 +155,22 @@ class GradientCompression:
             self._begin()
         assert self._now is not None
         buffer = bucket.buffer()
-        names = [self._names[id(x)] for x in bucket.parameters()]
-        staged, ready = Staged(buffer, bucket.gradients(), names), _future(buffer)
+        gradients, means = self._parameters.views(bucket)
+        self._planner.meet({name: Spec.of(x) for name, x in gradients.items()})
+        staged, ready = Staged(buffer, gradients, means), _future(buffer)
         turn = Turn(self.step, self.seed, self._scale())
-        self._now.take(Waiting(bucket.index(), names, staged, turn, ready), bucket.is_last())
-        if bucket.is_last():
-            _after_backward(partial(self._end, self._now))
+        self._now.take(Waiting(bucket.index(), list(gradients), staged, turn, ready), bucket.is_last())
         self._accounts.called(started)
+        if bucket.is_last() and _in_backward():
+            _after_backward(partial(self._end, self._now))
+        elif bucket.is_last():
+            self._end_beside(self._now)
         return ready
+
+    def __reduce__(self) -> tuple[type[Detached], tuple[()]]:
+        """Copy or pickle, as with the model that it is a hook of: links to other ranks cannot be copied."""
+        warnings.warn(COPIED, stacklevel=2)
+        return Detached, ()
 
     def _begin(self) -> None:
         if self._now is not None:  # its backward was interrupted
@@ -168,11 +184,20 @@ class GradientCompression:
         error, self._now = step.wait(), None
         _after_backward(partial(_raise, error) if error else partial(self._commit, step))
 
-    def _commit(self, step: Step) -> None:
+    def _end_beside(self, step: Step) -> None:
+        """End a step of the others, in which this rank has no rows (``Join``): it sent what was left of its own."""
+        error, self._now = step.wait(), None
+        if error:
+            raise error
+        self._commit(step, unused=lambda name: False)
+
+    def _commit(self, step: Step, unused: Callable[[str], bool] | None = None) -> None:
         """Take over what the step left, all or nothing; but of a parameter that got no gradient, nothing was sent."""
         ended = step.ended()
+        if said := passes_text(ended.passes):
+            warnings.warn(said, stacklevel=2)
         for outcome in ended.outcomes or ():
-            for name in [name for name in outcome.choices if self._parameters[name].grad is None]:
+            for name in filter(unused or self._parameters.without_gradient, outcome.choices):
                 outcome.memory.forget(name)
             self._memory.update(outcome.memory)
         report = self._accounts.close(self.step, ended)
@@ -187,13 +212,19 @@ class GradientCompression:
                 raise ValueError(f"the state is of another model: it has {name!r}, which this one does not")
         for name, kept in memory.kept.items():
             for key, x in kept.items():
-                if x.shape != self._parameters[name].shape:
-                    wanted = tuple(self._parameters[name].shape)
-                    raise ValueError(f"the {key} of {name!r} is {tuple(x.shape)}, the parameter {wanted}")
+                wanted = self._parameters.spec(name).shape
+                if x.shape != wanted or not x.is_floating_point():
+                    raise ValueError(
+                        f"the {key} of {name!r} is {tuple(x.shape)} {x.dtype}, expected floats of {wanted}"
+                    )
 
 
 def _future(buffer: Tensor) -> torch.futures.Future[Tensor]:
     return torch.futures.Future(devices=[buffer.device] if buffer.is_cuda else None)
+
+
+def _in_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1
 
 
 def _after_backward(call: Callable[[], None]) -> None:

@@ -30,6 +30,7 @@ _FIRST, _TUNE = 10, 10
 _AIM = 0.99
 """Of a budget, what steps are to take on average: so that what swings around it seldom ends above."""
 _KEPT = f"{PLAN}kept/"
+_SAVED = ("course", "policy", "spent", "losses")
 
 
 class Planner:
@@ -42,13 +43,8 @@ class Planner:
     """
 
     def __init__(self, made: Compressor, specs: Specs, replan_steps: int = 100, seed: int = 0, world: int = 1) -> None:
-        self.policy, self.specs, self.seed, self.replan_steps, self.world = (
-            made.policy,
-            specs,
-            seed,
-            replan_steps,
-            world,
-        )
+        self.policy, self.seed, self.replan_steps, self.world = made.policy, seed, replan_steps, world
+        self.specs = dict(specs)
         self.leads = looks(made.policy, specs)
         self.course: Course | None = None
         """What all ranks follow."""
@@ -57,6 +53,10 @@ class Planner:
         """What ``note`` was told of the link."""
         self._losses = (0.0, 0)
         self._turns: deque[Turn] = deque(maxlen=WINDOW)
+
+    def meet(self, specs: Specs) -> None:
+        """Take parameters that are in buckets, though nobody knew: they were frozen when compression began."""
+        self.specs |= {name: spec for name, spec in specs.items() if name not in self.specs}
 
     def due(self, step: int) -> bool:
         """Return whether this step needs other codecs than the last one."""
@@ -153,6 +153,8 @@ class Planner:
         """
         self.course, self.spending, self._losses = None, Spending(), (0.0, 0)
         saved = {key.removeprefix(PLAN): x for key, x in state.items() if key.startswith(PLAN)}
+        if missing := [key for key in _SAVED if saved and key not in saved]:
+            raise ValueError(f"the state has a part of a plan, without {missing[0]!r}; give what state_dict() returned")
         if not self.leads or not saved or _read(saved["policy"]) != _described(self.policy):
             return
         kept = {key.removeprefix(_KEPT): x for key, x in state.items() if key.startswith(_KEPT)}

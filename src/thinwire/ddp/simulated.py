@@ -19,7 +19,7 @@ from thinwire.ddp.course import Course
 from thinwire.ddp.encodings import framed_bytes
 from thinwire.ddp.lead import LEADER
 from thinwire.ddp.planner import Planner
-from thinwire.ddp.state import Memory, loaded, saved
+from thinwire.ddp.state import Memory, checked, loaded, saved
 from thinwire.ddp.target import targets_of
 from thinwire.exchange import Choice, Place
 from thinwire.exchange.selected import NOTHING, Selected
@@ -129,6 +129,7 @@ class SimulatedCompression:
 
     def load_state_dict(self, states: Sequence[Mapping[str, Tensor]]) -> None:
         """Go on from what all ranks of a run saved, simulated or not, be they as many or not. Raises ValueError."""
+        states = checked(states)
         both = [loaded(states, place.rank, place.world) for place in self._places]
         self._memories, self.step = [memory for memory, _ in both], both[0][1]
         for rank, planner in enumerate(self._planners):

@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from thinwire.ddp.parameters import real
 
 
 class Staged:
     """The gradients of a bucket as CPU tensors, and the way back into the bucket.
 
+    ``views``: name -> gradient, and ``means``: name -> where its mean goes, all of them views of ``buffer``.
+
     CPU buckets are used where they are. One on a CUDA device is copied through pinned memory, once its gradients are
     computed: ``gradients`` waits for that, wherever it is called.
     """
 
-    def __init__(self, buffer: Tensor, views: Sequence[Tensor], names: Sequence[str]) -> None:
-        self.buffer, self._views, self._names = buffer, views, names
+    def __init__(self, buffer: Tensor, views: Mapping[str, Tensor], means: Mapping[str, Tensor]) -> None:
+        self.buffer, self._views, self._means = buffer, views, means
         self._ready = torch.cuda.Event() if buffer.is_cuda else None  # type: ignore[no-untyped-call]
         if self._ready is not None:
             self._ready.record(torch.cuda.current_stream(buffer.device))
 
     def gradients(self) -> dict[str, Tensor]:
-        """Return name -> gradient on the CPU. Raises ValueError on sparse ones."""
-        if self.buffer.is_sparse:
-            raise ValueError(f"the gradient of {self._names[0]} is a sparse tensor; use Embedding(sparse=False)")
-        return dict(zip(self._names, self._on_cpu(), strict=True))
+        """Return name -> gradient on the CPU."""
+        return dict(zip(self._views, self._on_cpu(), strict=True))
 
     def write(self, put: Callable[[str, Tensor], None] | None) -> None:
         """Have each gradient of the bucket written, by ``put(name, into)``; None: NaN everywhere."""
         if put is None:
-            self.buffer.fill_(float("nan"))
+            real(self.buffer).fill_(float("nan"))
             return
-        for view, name in zip(self._views, self._names, strict=True):
-            put(name, view)
+        for name, mean in self._means.items():
+            put(name, mean)
 
     def _on_cpu(self) -> Sequence[Tensor]:
+        views = list(self._views.values())
         if self._ready is None:
-            return self._views
+            return views
         self._ready.synchronize()
-        flat = torch.empty_like(self.buffer, device="cpu", pin_memory=True).copy_(self.buffer)
-        first = self.buffer.storage_offset()
-        return [flat.as_strided(x.shape, x.stride(), x.storage_offset() - first) for x in self._views]
+        buffer = real(self.buffer)
+        flat = torch.empty_like(buffer, device="cpu", pin_memory=True).copy_(buffer)
+        first = buffer.storage_offset()
+        return [flat.as_strided(x.shape, x.stride(), x.storage_offset() - first) for x in views]

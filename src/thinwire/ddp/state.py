@@ -11,6 +11,8 @@ from torch import Tensor
 from thinwire.codec import State
 
 _COUNTERS = ("step", "world", "rank")
+_ORDER = "in_order"
+"""In a state whose tensors are in the order of dimensions: earlier ones were as the parameter's memory was."""
 _HISTORY = "history"
 PLAN = "plan/"
 """Keys below it are the planner's."""
@@ -55,7 +57,12 @@ class Memory:
 def saved(memory: Memory, step: int, world: int, rank: int) -> State:
     """Return all there is to save of a rank, as tensors only."""
     counters = zip(_COUNTERS, (step, world, rank), strict=True)
-    return {name: torch.tensor(value) for name, value in counters} | memory.flat()
+    return {name: torch.tensor(value) for name, value in counters} | {_ORDER: torch.tensor(1)} | memory.flat()
+
+
+def in_order(state: Mapping[str, Tensor]) -> bool:
+    """Return whether what was saved is in the order of dimensions, however its parameters lay in memory."""
+    return _ORDER in state
 
 
 def loaded(states: Sequence[Mapping[str, Tensor]], rank: int, world: int) -> tuple[Memory, int]:
@@ -82,8 +89,38 @@ def loaded(states: Sequence[Mapping[str, Tensor]], rank: int, world: int) -> tup
     return Memory(kept, memory[rank % old].histories), steps.pop()
 
 
+def checked(states: Sequence[Mapping[str, Tensor]]) -> list[State]:
+    """Return what ranks saved, wherever it was put since: contiguous, on the CPU. Raises ValueError on else."""
+    for state in states:
+        _must_be_state(state)
+    if not states:
+        raise ValueError("no state was given; give what state_dict() returned, of all ranks")
+    return [{key: x.detach().cpu().contiguous() for key, x in state.items()} for state in states]
+
+
+def _must_be_state(state: object) -> None:
+    """Raise ValueError where something is not what ``saved`` returns."""
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{_NO_STATE}, not a {type(state).__name__}")
+    if missing := [name for name in _COUNTERS if name not in state]:
+        given = ", ".join(map(repr, list(state)[:3])) or "nothing"
+        raise ValueError(f"{_NO_STATE}; it has {given} and no {', '.join(map(repr, missing))}")
+    for key, x in state.items():
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{_NO_STATE}; {key!r} is a {type(x).__name__}, expected a tensor")
+        if key in _COUNTERS and (x.numel() != 1 or x.is_floating_point() or int(x) < 0):
+            raise ValueError(f"{_NO_STATE}; {key!r} is {x!r}, expected a whole number")
+        if key not in (*_COUNTERS, _ORDER) and key.count("/") < 1 + key.startswith(f"{_HISTORY}/"):
+            raise ValueError(f"{_NO_STATE}, and has no {key!r}")
+    if not int(state["rank"]) < int(state["world"]):
+        raise ValueError(f"{_NO_STATE}; it is of rank {int(state['rank'])} of {int(state['world'])}")
+
+
+_NO_STATE = "this is no state of a compression, which is what compression.state_dict() returned"
+
+
 def _of_parameters(state: Mapping[str, Tensor]) -> State:
-    return {key: x for key, x in state.items() if key not in _COUNTERS and not key.startswith(PLAN)}
+    return {key: x for key, x in state.items() if key not in (*_COUNTERS, _ORDER) and not key.startswith(PLAN)}
 
 
 def _merged(kept: Sequence[Mapping[str, State]], factor: float) -> dict[str, State]:

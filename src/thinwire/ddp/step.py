@@ -14,6 +14,7 @@ from torch import Tensor
 
 from thinwire.collective import Carrier, Plan
 from thinwire.compressor import Compressor
+from thinwire.ddp.attendance import Attendance
 from thinwire.ddp.average import Averaging, Outcome
 from thinwire.ddp.bucket import Bucket, Turn
 from thinwire.ddp.course import Course
@@ -27,6 +28,9 @@ from thinwire.ddp.work import Done, Settled
 from thinwire.errors import NonFiniteError
 from thinwire.exchange import Place
 
+_UPDATED = "whether the optimizer changed the parameters since the last step"
+_MOST_PASSES = 1 << 16
+
 
 @dataclass(frozen=True, eq=False)
 class Setting:
@@ -37,6 +41,7 @@ class Setting:
     lanes: Lanes
     planner: Planner
     passes: bool
+    attendance: Attendance
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,11 @@ class Ended:
     """What was planned in this step, if anything."""
     plan_s: float
 
+    @property
+    def passes(self) -> Sequence[int]:
+        """Return how many forward passes each rank made for the step."""
+        return self.settled[0].passes
+
 
 class Step:
     """One step; nothing of it is remembered before it ended."""
@@ -62,6 +72,7 @@ class Step:
         self._running: list[Future[Done]] = []
         self._settling: list[Future[Settled]] = []
         self._plan_s = 0.0
+        self._passes = setting.attendance.passes()
         for carrier in setting.lanes.carriers:
             carrier.begin()
 
@@ -72,7 +83,8 @@ class Step:
         if last or not self._setting.planner.replans(self.number):
             self._submit()
         if last:
-            self._settling = [lanes.submit(lane, self._settled) for lane in lanes.used(len(self._running))]
+            used = lanes.used(len(self._running))
+            self._settling = [lanes.submit(lane, partial(self._settled, lane == 0)) for lane in used]
 
     def wait(self) -> BaseException | None:
         """Wait for all lanes; return what went wrong. What one rank could not average all have as NaN."""
@@ -140,13 +152,16 @@ class Step:
                 raise
             return None
 
-    def _settled(self, carrier: Carrier) -> Settled:
-        """End the step of a lane."""
-        before, whole = carrier.link.rounds, True
+    def _settled(self, first: bool, carrier: Carrier) -> Settled:
+        """End the step of a lane; the first one tells what this rank did since the last step."""
+        before, whole, passes = carrier.link.rounds, True, list[int]()
+        lines = {"the step": str(self.number)}
+        if first and carrier.link.world > 1:
+            lines[_UPDATED] = self._setting.attendance.updated()
         try:
-            carrier.settle(Plan({"the step": str(self.number)}))
+            passes = carrier.settle(Plan(lines), min(self._passes, _MOST_PASSES) if first else 0)
         except NonFiniteError:
             if not self._setting.passes:
                 raise
             whole = False
-        return Settled(whole, carrier.link.rounds - before, time.perf_counter())
+        return Settled(whole, carrier.link.rounds - before, time.perf_counter(), passes)

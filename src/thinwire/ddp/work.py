@@ -32,12 +32,19 @@ class Settled:
     whole: bool
     rounds: int
     ended_s: float
+    passes: Sequence[int] = ()
+    """Of every rank, how many forward passes it made for the step; where that is known."""
 
 
 def busiest(done: Sequence[Done], lanes: int) -> tuple[float, int]:
     """Return the most seconds of encoding, and the most rounds, that a lane had of a step's buckets."""
     shares = [done[lane::lanes] for lane in range(lanes)]
     return max(sum(x.encode_s for x in own) for own in shares), max(sum(x.rounds for x in own) for own in shares)
+
+
+def _named(gradients: Mapping[str, Tensor]) -> str:
+    first, *others = gradients
+    return f"{first} and {len(others)} more" if others else first
 
 
 @torch.no_grad()
@@ -55,6 +62,8 @@ def work(
         dense_bytes = sum(x.numel() * x.dtype.itemsize for x in gradients.values())
         outcome = average(gradients, carrier)
         staged.write(outcome.write if outcome else None)
+        if outcome:
+            carrier.averaged(_named(gradients), staged.buffer)
     except Exception as error:
         carrier.failed(error)
         raise

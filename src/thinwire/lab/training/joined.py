@@ -19,6 +19,9 @@ from thinwire.lab.training.checkpoint import Saved, newest
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
+_MOST_BYTES = 1 << 20
+"""Of settings, as workers tell each other."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -66,7 +69,7 @@ def _number(name: str, text: str) -> int:
 def agree(terms: Mapping[str, Any]) -> None:
     """Raise ValueError on all workers, the first difference named, unless all were given the same; JSON-able."""
     own = json.dumps(terms, sort_keys=True)
-    first = json.loads(_of_first(own))
+    first = _settings(_of_first(own))
     different = [name for name in sorted({*terms, *first}) if terms.get(name) != first.get(name)]
     worst = torch.tensor(dist.get_rank() if different else 0)
     dist.all_reduce(worst, dist.ReduceOp.MAX)
@@ -77,14 +80,27 @@ def agree(terms: Mapping[str, Any]) -> None:
         raise ValueError(f"worker {int(worst)} was started with other settings than worker 0; start all alike")
 
 
+def _settings(text: str) -> dict[str, Any]:
+    """Return what the first worker told. Raises ValueError."""
+    try:
+        told = json.loads(text)
+    except RecursionError:
+        told = None
+    if not isinstance(told, dict):
+        raise ValueError("what worker 0 said of its settings cannot be read; start all alike, of one version")
+    return told
+
+
 def _of_first(text: str) -> str:
     """Return the first worker's text."""
     data = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
     length = torch.tensor(len(data))
     dist.broadcast(length, 0)
+    if not 0 <= int(length) <= _MOST_BYTES:
+        raise ValueError(f"worker 0 has {int(length)} bytes of settings, expected at most {_MOST_BYTES}")
     data = data if dist.get_rank() == 0 else torch.empty(int(length), dtype=torch.uint8)
     dist.broadcast(data, 0)
-    return data.numpy().tobytes().decode()
+    return data.numpy().tobytes().decode(errors="replace")
 
 
 def leads(out: Path) -> bool:
