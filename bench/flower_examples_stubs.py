@@ -118,9 +118,9 @@ def _wait(fs: Iterable[Any], timeout: float | None = None) -> tuple[list, list]:
     return sorted(fs, key=lambda future: future.order), []
 
 
-def install() -> None:
-    """Put the stand-ins in place."""
-    if importlib.util.find_spec("torchvision") is None:
+def install(vision: bool) -> None:
+    """Put the stand-ins in place; torchvision's not for apps on transformers, which would take it for the whole."""
+    if vision and importlib.util.find_spec("torchvision") is None:
         shown = (Compose, ToTensor, Normalize, RandomCrop, RandomHorizontalFlip)
         transforms = _module("torchvision.transforms", **{kind.__name__: kind for kind in shown})
         vars(transforms)["functional"] = _module("torchvision.transforms.functional", to_tensor=to_tensor)
