@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 import thinwire as tw
+from thinwire.files import write_files
 from thinwire.lab.environment import environment
 from thinwire.lab.updates import UPDATES, record
 
@@ -134,7 +135,7 @@ def main() -> None:
                   f"L-GreCo {row['lgreco_nmse']:.4f} (ours is {row['over_lgreco']:.3f} of it)", flush=True)  # fmt: skip
     settings = {"codec": OPTIONS, "rungs": RUNGS, "buckets": BUCKETS}
     result = {"schema": "thinwire.budgets/1", "settings": settings, "updates": found, "environment": environment()}
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_files({args.out: json.dumps(result, indent=1) + "\n"})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import thinwire as tw
+from thinwire.files import write_files
 from thinwire.lab.environment import environment
 from thinwire.lab.tasks import find, partition
 
@@ -111,7 +112,7 @@ def main() -> None:
         "environment": environment(),
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_files({args.out: json.dumps(result, indent=1) + "\n"})
     print(f"written to {args.out}")
 
 

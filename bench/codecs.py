@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 import thinwire as tw
+from thinwire.files import write_files
 from thinwire.lab.environment import environment
 
 STEPS = {"0.3": 0.0267, "0.2": 0.0207, "0.1": 0.0141, "0.01": 0.00428, "8 bits": 0.000212}
@@ -160,7 +161,7 @@ def main() -> None:
         "environment": environment(),
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_files({args.out: json.dumps(result, indent=1) + "\n"})
     print(f"written to {args.out}")
 
 

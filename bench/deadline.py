@@ -28,8 +28,8 @@ from torch import Tensor
 
 import thinwire as tw
 from thinwire.delta import subtract
+from thinwire.files import write_files
 from thinwire.lab.environment import environment
-from thinwire.lab.replace import replace_files
 from thinwire.lab.tasks import find, partition
 from thinwire.lab.traces import SETS, Trace, load
 from thinwire.lab.traces.rounds import TRAINING_SHARE, Fleet, fleet, median_bytes
@@ -261,7 +261,7 @@ def main() -> None:
         "environment": environment(),
     }  # fmt: skip
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    replace_files({args.out: json.dumps(result, indent=1) + "\n"})
+    write_files({args.out: json.dumps(result, indent=1) + "\n"})
     print(f"written to {args.out}")
 
 

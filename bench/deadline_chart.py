@@ -15,6 +15,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from thinwire.files import write_files
 from thinwire.lab.report import theme
 from thinwire.lab.report.frame import Margins, frame, log_padded
 from thinwire.lab.report.svg import canvas, line, tag, text
@@ -81,7 +82,7 @@ def _dot(x: float, y: float, kind: str, on_time: float, marks: Mapping[str, Any]
 def main() -> None:
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    Path(sys.argv[2]).write_text(svg(json.loads(Path(sys.argv[1]).read_text())))
+    write_files({Path(sys.argv[2]): svg(json.loads(Path(sys.argv[1]).read_text()))})
 
 
 if __name__ == "__main__":

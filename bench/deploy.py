@@ -26,6 +26,8 @@ from typing import Any
 
 from loopback import Certificates, CountingProxy, free_ports, is_listening, make_certificates, process, wait_until
 
+from thinwire.files import write_files
+
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "examples" / "flower_app"
 BIN = Path(sys.executable).parent
@@ -244,7 +246,7 @@ def main(argv: list[str] | None = None) -> int:
     settings = replace(default, hidden=args.hidden, rounds=args.rounds, uplink=args.uplink, downlink=args.downlink)
     result = deploy(settings, args.keep_logs)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_files({args.out: json.dumps(result, indent=1) + "\n"})
     for engine in ("deployed", "embedded"):
         print(engine, {key: result[engine].get(key) for key in ("payload", "engine", "wire", "run_s")})
     print(f"payload equal: {result['payload_equal']}, metrics equal: {result['metrics_equal']}")

@@ -29,10 +29,10 @@ from equal_bytes_knobs import Update, recorded, searched
 from equal_bytes_methods import AUTO, BY_NAME, DENSE, RATIOS, Method, Setting, settings
 from equal_bytes_rows import Row, checked, difference, failed, markdown, marked, mean_row
 
+from thinwire.files import write_files
 from thinwire.lab.environment import environment
 from thinwire.lab.one_thread import one_thread
 from thinwire.lab.plan import Plan
-from thinwire.lab.replace import replace_files
 from thinwire.lab.workers import Event, run_plans
 
 SCHEMA = "thinwire.equal-bytes/1"
@@ -186,7 +186,7 @@ class Study:
             "knobs": self.knobs,
             "rows": rows,
         }
-        replace_files({self.file: json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"})
+        write_files({self.file: json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"})
 
     def _described(self) -> dict[str, object]:
         described = self.setting.base.described()
@@ -279,7 +279,7 @@ def _finished(out: Path) -> list[dict[str, Any]]:
 def _report(out: Path) -> None:
     results = _finished(out)
     table = markdown(results)
-    replace_files({out / "summary.md": table, out / "summary.svg": equal_bytes_svg(results)})
+    write_files({out / "summary.md": table, out / "summary.svg": equal_bytes_svg(results)})
     print(table)
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Generator, Tensor
 
 import thinwire as tw
+from thinwire.files import write_files
 from thinwire.lab.environment import environment
 
 ELEMENTS = 1 << 20
@@ -146,7 +147,7 @@ def main() -> None:
         "environment": environment(),
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_files({args.out: json.dumps(result, indent=1) + "\n"})
     print(f"\n{result['violations']} violations in {result['values']:,d} values, written to {args.out}")
 
 

@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from thinwire.files import write_files
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MARKED = re.compile(r"(<!--=([^>]+?)-->\s*\**)([+-]?\d[\d.,]*\d|[+-]?\d)")
@@ -80,7 +82,7 @@ def main() -> None:
                 stale += 1
                 print(f"{page.relative_to(ROOT)}: {marker}: {shown} -> {figure(marker)}")
         if not args.check:
-            page.write_text(MARKED.sub(lambda match: match[1] + figure(match[2]), text))
+            write_files({page: MARKED.sub(lambda match: match[1] + figure(match[2]), text)})
     sys.exit(1 if args.check and stale else 0)
 
 

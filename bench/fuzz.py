@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 import thinwire
+from thinwire.files import write_files
 from thinwire.testing.fuzz import ACCEPTED, BUG, corpus, judge, verdicts
 from thinwire.testing.mutate import Sample
 
@@ -38,7 +39,7 @@ def main() -> int:
     text = json.dumps(result, indent=1)
     if args.out:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(text + "\n")
+        write_files({Path(args.out): text + "\n"})
     print(text if not args.out else f"{args.out}: {result['accepted']} accepted, {len(result['bugs'])} bugs")
     return 1 if result["bugs"] else 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from thinwire.files import write_files
 from thinwire.lab.report import overview_svg, write_report
 
 
@@ -12,7 +13,7 @@ def main() -> None:
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     report = write_report(Path(sys.argv[1])).report
-    Path(sys.argv[2]).write_text(overview_svg(report))
+    write_files({Path(sys.argv[2]): overview_svg(report)})
     print(report.verdict.sentence)
 
 

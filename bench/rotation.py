@@ -21,6 +21,7 @@ from torch import Tensor
 
 import thinwire as tw
 from thinwire.codec import decode, encode_parts
+from thinwire.files import write_files
 from thinwire.kernels.distortion import nmse
 from thinwire.lab.environment import environment
 
@@ -152,7 +153,7 @@ def main() -> None:
         "ranges": ranges(data),
         "speeds": speeds(),
     }
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    write_files({out: json.dumps(result, indent=1) + "\n"})
 
 
 if __name__ == "__main__":

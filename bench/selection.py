@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 import thinwire as tw
+from thinwire.files import write_files
 from thinwire.kernels import select
 from thinwire.lab.environment import environment
 
@@ -245,7 +246,7 @@ def main() -> None:
         "environment": environment(),
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_files({args.out: json.dumps(result, indent=1) + "\n"})
     print(result["first_call"], {"two threads": result["two_threads"]})
     print(f"written to {args.out}")
 

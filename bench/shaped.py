@@ -35,9 +35,9 @@ from shaped_probe import throughput
 from shaped_rank import COUNTERS, DONE, POWERSGD_START, SKIPPED
 from shaped_rows import METHODS, MODELS, STEPS, Case, cases, row, table
 
+from thinwire.files import write_files
 from thinwire.lab.environment import environment
 from thinwire.lab.models.catalogue import find
-from thinwire.lab.replace import replace_files
 from thinwire.lab.training.config import TrainConfig
 from thinwire.lab.training.prepared import read
 
@@ -71,7 +71,7 @@ class Results:
         self.rows = [row for row in self.rows if row["id"] != new["id"]] + [new]
         whole = {"schema": SCHEMA, "settings": self._settings, "environment": environment(), "rows": self.rows}
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        replace_files({self._file: json.dumps(whole, indent=1, allow_nan=False) + "\n"})
+        write_files({self._file: json.dumps(whole, indent=1, allow_nan=False) + "\n"})
 
 
 def measure(link: Link, wanted: Sequence[Case], measured: float, results: Results) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from thinwire.files import write_files
 from thinwire.kernels import ans
 from thinwire.lab.environment import environment
 from thinwire.lab.updates import record
@@ -95,7 +96,7 @@ def main() -> None:
             rows.append({"update": name, "nmse": bound, **total})
             print(name, bound, {key: round(value, 4) for key, value in total.items()}, flush=True)
     result = {"schema": "thinwire.shared-past/1", "rows": rows, "environment": environment()}
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_files({args.out: json.dumps(result, indent=1) + "\n"})
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from flwr.serverapp.strategy import (
     Strategy,
 )
 
+from thinwire.files import write_files
 from thinwire.flower import CompressedGrid, compress_client, quiet_flwr, run_local
 from thinwire.lab.config import RunConfig
 from thinwire.lab.environment import environment
@@ -113,7 +114,7 @@ def main() -> None:
     with one_thread(), quiet_flwr(logging.ERROR):
         result = compare(range(args.seeds), args.rounds)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_files({args.out: json.dumps(result, indent=1) + "\n"})
     print(f"written to {args.out}")
 
 

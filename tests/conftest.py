@@ -11,7 +11,11 @@ import pytest
 import torch
 from hypothesis import settings
 
+from thinwire.collective.loopback import GLOO_INTERFACE, interface
+
 torch.set_num_threads(1)
+os.environ[GLOO_INTERFACE] = interface()
+"""Ranks that tests start are nobody else's to reach; processes inherit it."""
 settings.register_profile("thinwire", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("thinwire")
 

@@ -21,6 +21,7 @@ INDICES, ANS, RDOQ = b"\x10", b"\x12", b"\x06" + RAW
 CHUNKS = b"\x08"
 AFFINE8, SYMMETRIC8 = UNIFORM + b"\x08\0\0" + RAW, UNIFORM + b"\x08\x01\0" + RAW
 SIGN, ONEBIT, TERNARY, NATURAL = (tag + RAW for tag in (b"\x19\0", b"\x1a\0", b"\x1b\0", b"\x1c"))
+BITROUND = b"\x1d\x07" + RAW
 EDEN, NF4, RANGES = b"\x20\4\0\0\x80\x20", b"\x21\x42" + RAW, b"\x22\3\x02" + RAW
 QSGD = b"\x23\0" + RAW
 SEGMENTS = b"\x24\x08\0" + RAW + RAW

@@ -19,6 +19,7 @@ import torch
 from frames import (
     AFFINE8,
     ANS,
+    BITROUND,
     CHUNKS,
     EDEN,
     INDICES,
@@ -100,6 +101,9 @@ LOSSY = {
     "ternary-huffman": "Ternary(clip=2.5, block='channel', symbols=Huffman())",
     "natural": "Natural()",
     "natural-huffman": "Natural(rounding='nearest', symbols=Huffman())",
+    "bitround": "BitRound()",
+    "bitround-huffman": "BitRound(bits=3, symbols=Huffman())",
+    "bitround-powers": "BitRound(bits=0)",
     "eden": "Eden()",
     "eden-mse": "Eden(bits=3, scale='mse', block=64)",
     "eden-parts": "Eden(bits=1.5)",
@@ -283,6 +287,9 @@ def bad() -> Iterator[tuple[str, bytes, str]]:
         yield name, frame(table, b"\0", body, inline=True), words
     for name, (table, record, body, words) in hostile_levels().items():
         yield name, frame(table, record, body, inline=True), words
+    for name, (table, body, words) in hostile_mantissas().items():
+        record = b"\0" + bytes([len(body) - 42])
+        yield f"bitround-{name}", frame(table, record, body, inline=True), words
     yield "value-overflows", frame(AFFINE8, b"\0", b"\xff" * 10 + f32(3e38, 0.0), inline=True), "not finite"
     yield "bool-of-two", frame(RAW, b"\0", b"\0\1\2", Spec((3,), torch.bool), inline=True), "neither 0 nor 1"
     twos = zstd.compress(b"\0\1\2")
@@ -302,6 +309,19 @@ def hostile_signs() -> dict[str, tuple[bytes, bytes, str]]:
         "ternary-scale-infinite": (TERNARY, ternary(0, 0, torch.inf), "a scale is negative, NaN or infinite"),
         "natural-exponent-above": (NATURAL, natural(*[1] * 10, 129), "the largest exponent is 129"),
         "natural-power-below": (NATURAL, natural(*[1] * 9, -151, 0), "too small"),
+    }
+
+
+def hostile_mantissas() -> dict[str, tuple[bytes, bytes, str]]:
+    """Return name -> codec table, body and refusal for BitRound of ten elements, the symbols as they are."""
+    head = struct.Struct("<10ih").pack
+    return {
+        "exponent-above": (BITROUND, head(*[1] * 10, 130) + bytes(9), "exponents from 130 to 130"),
+        "exponent-below": (BITROUND, head(*[1] * 9, -150, 0) + bytes(9), "exponents from -149 to 0"),
+        "mantissas-short": (BITROUND, head(*[1] * 10, 0) + bytes(8), "10 elements take 9 or none"),
+        "mantissas-of-zeros": (BITROUND, head(*[0] * 10, 0) + bytes(9), "0 elements take 0 or none"),
+        "padding": (BITROUND, head(*[1] * 10, 0) + bytes(8) + b"\x40", "padding bits"),
+        "of-17-bits": (b"\x1d\x11" + RAW, head(*[0] * 10, 0), "bits is 17"),
     }
 
 

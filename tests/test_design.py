@@ -16,22 +16,23 @@ SOURCE = Path(thinwire.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 PUBLIC = [
-    "AdaComp", "AdaQuantFL", "Ans", "ByEnergy", "ByImportance", "ByVolume", "ByteBudget", "Cast", "ChunkTopK", "Clip",
-    "Codec", "Compressor", "DGCSampling", "Deadline", "Eden", "Encoded", "ErrorBound", "ErrorFeedback", "Fixed",
-    "Gaussian", "HggTopK", "Huffman", "Indices", "LowRank", "MSTopK", "Message", "MomentumCorrection", "NF4", "Natural",
-    "NoFeedback", "NonFiniteError", "OneBit", "Planes", "Plateau", "Qsgd", "RandomK", "Ranges", "Raw", "Rdoq",
-    "RedSync", "Report", "ReusedThreshold", "SIDCo", "Sign", "Signals", "Smallest", "Sparse", "Spec", "Step", "Symbols",
-    "Ternary", "Threshold", "TopK", "Uniform", "WarmUp", "WireError", "Zstd", "decode", "dumps", "encode", "inspect",
-    "loads", "parse", "specs", "zoo",
+    "AdaComp", "AdaQuantFL", "Ans", "BitRound", "ByEnergy", "ByImportance", "ByVolume", "ByteBudget", "Cast",
+    "ChunkTopK", "Clip", "Codec", "Compressor", "DGCSampling", "Deadline", "Eden", "Encoded", "ErrorBound",
+    "ErrorFeedback", "Fixed", "Gaussian", "HggTopK", "Huffman", "Indices", "LowRank", "MSTopK", "Message",
+    "MomentumCorrection", "NF4", "Natural", "NoFeedback", "NonFiniteError", "OneBit", "Planes", "Plateau", "Qsgd",
+    "RandomK", "Ranges", "Raw", "Rdoq", "RedSync", "Report", "ReusedThreshold", "SIDCo", "Sign", "Signals",
+    "Smallest", "Sparse", "Spec", "Step", "Symbols", "Ternary", "Threshold", "TopK", "Uniform", "WarmUp", "WireError",
+    "Zstd", "decode", "dumps", "encode", "inspect", "loads", "parse", "specs", "zoo",
 ]  # fmt: skip
 
 LAYERS = {
     "errors": 0, "rates": 0, "kernels": 1, "codec": 2, "registry": 2, "codecs": 3, "delta": 3, "feedback": 3,
-    "policy": 3, "compressor": 4, "wire": 4, "compressors": 5, "exchange": 5, "zoo": 5, "collective": 6, "testing": 6,
+    "policy": 3, "wire": 3, "compressor": 4, "compressors": 5, "exchange": 5, "zoo": 5, "collective": 6, "files": 6,
+    "testing": 6,
     "checkpoint": 7, "ddp": 7, "flower": 7, "lab": 8, "cli": 9,
 }  # fmt: skip
 """A module imports lower layers only. Names that share a layer stay apart, but for codec and registry."""
-ENGINES = {"checkpoint", "collective", "ddp", "flower", "lab", "cli", "testing"}
+ENGINES = {"checkpoint", "collective", "ddp", "files", "flower", "lab", "cli", "testing"}
 IMPURE = {
     "asyncio", "builtins", "datetime", "glob", "http", "importlib", "io", "logging", "multiprocessing", "os",
     "pathlib", "random", "secrets", "shutil", "socket", "subprocess", "tempfile", "threading", "time", "urllib",

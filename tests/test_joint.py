@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from thinwire.policy import Point, Signals
 from thinwire.policy.allocate import hull, within_bytes, within_distortion
 from thinwire.policy.ladder import common_step, rungs
 from thinwire.policy.resolution import coarser
+from thinwire.wire import TENSOR_BYTES, frame_bytes, record_bytes
+from thinwire.zoo import compressor as compressor_of
 
 CURVE = st.lists(st.tuples(st.integers(1, 1000), st.integers(0, 1000)), min_size=1, max_size=6)
 
@@ -199,9 +202,98 @@ def test_nan_is_refused_by_name() -> None:
         tw.Compressor(tw.ByteBudget(ratio=8)).compress(bad, {})
 
 
-def test_too_small_a_budget_says_what_the_least_is() -> None:
-    with pytest.raises(ValueError, match="the least found is"):
-        tw.Compressor(tw.ByteBudget(total_bytes=150)).compress({"x": torch.randn(64, 64), "n": torch.arange(50)}, {})
+def budgeted(update: dict[str, torch.Tensor], total: int, **fields: object) -> tuple[int, float]:
+    """Return the length of the frame that a budget makes, and its error."""
+    policy = tw.ByteBudget(total_bytes=total, **fields)  # type: ignore[arg-type]
+    sent, _, report = tw.Compressor(policy, tw.NoFeedback()).compress(update, {})
+    return len(tw.dumps(sent)), report.nmse
+
+
+def degenerate() -> dict[str, dict[str, torch.Tensor]]:
+    noise = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=noise)
+
+    return {
+        "many small": {f"v{i}": normal(8) for i in range(20)},
+        "small matrices": {f"m{i}": normal(3, 4) for i in range(20)},
+        "scalars": {f"s{i}": normal(1)[0] for i in range(20)},
+        "one denormal": {"w": torch.full((100, 100), 1e-42)},
+        "denormals": {"w": normal(60, 60) * 1e-40, "b": normal(60) * 1e-41},
+        "constant": {"w": torch.full((200, 200), 0.1), "b": torch.zeros(64)},
+        "zeros": {"w": torch.zeros(200, 200)},
+        "one hot": {"w": torch.eye(100)},
+        "sparse": {"w": normal(100, 100) * (normal(100, 100) > 2.3)},
+        "few values": {"w": torch.round(normal(100, 100) * 3) / 8},
+        "doubles": {"w": normal(60, 60).double(), "b": normal(7).double()},
+        "halves": {"w": normal(60, 60).bfloat16(), "b": normal(70).half()},
+        "huge": {"w": normal(64, 64).clamp(-3, 3) * 1e38},
+        "other types": {
+            "w": normal(40, 40),
+            "n": torch.arange(500),
+            "mask": normal(400) > 0,
+            "empty": torch.zeros(0, 5),
+        },
+        "scales": {"w": normal(40, 40) * 0.01, "u": normal(300) * 1e-6, "v": normal(300) * 1e4, "n": torch.tensor(3)},
+        "not contiguous": {"w": normal(60, 40).T, "x": normal(8, 6, 3, 3).to(memory_format=torch.channels_last)},
+    }
+
+
+@pytest.mark.parametrize("kind", degenerate())
+def test_a_budget_reaches_what_methods_reach(kind: str) -> None:
+    update = degenerate()[kind]
+    for method in ("auto", "lossless"):
+        sent, _, _ = tw.zoo[method].compress(update, {}, tw.Signals())  # type: ignore[attr-defined]
+        total = len(tw.dumps(sent))
+        frame_bytes, nmse = budgeted(update, total)
+        assert frame_bytes <= total
+        if method == "lossless":
+            assert nmse <= 0.002
+
+
+@pytest.mark.parametrize("kind", degenerate())
+def test_too_small_a_budget_names_the_least_and_that_is_true(kind: str) -> None:
+    update = degenerate()[kind]
+    with pytest.raises(ValueError, match="too small") as caught:
+        budgeted(update, 20)
+    least = int(re.search(r"total_bytes=(\d+) or more", str(caught.value))[1])  # type: ignore[index]
+    assert len(str(caught.value)) < 200
+    assert budgeted(update, least)[0] == least
+    with pytest.raises(ValueError, match=f"budget of {least - 1:,} bytes is too small: {least:,} is the fewest"):
+        budgeted(update, least - 1)
+
+
+@pytest.mark.parametrize("codec", ["Uniform()", "TopK(0.01)", "LowRank()", "Smallest(options=(Rdoq(), Step()))"])
+def test_the_least_is_that_of_the_templates_and_of_every_bit(codec: str) -> None:
+    for update in (message(), {"w": torch.full((100, 100), 0.3)}):
+        fields = {"codec": tw.parse(codec), "small": tw.Raw()}
+        with pytest.raises(ValueError, match="too small") as caught:
+            budgeted(update, 20, **fields)
+        least = int(re.search(r"total_bytes=(\d+)", str(caught.value))[1])  # type: ignore[index]
+        assert budgeted(update, least, **fields)[0] <= least
+        every_bit = len(tw.dumps({name: tw.encode(tw.Planes(), x) for name, x in update.items()}))
+        assert least <= every_bit
+
+
+def test_a_budget_that_is_held_by_every_bit_is_held_again() -> None:
+    compressor, state = tw.Compressor(tw.ByteBudget(total_bytes=120), tw.NoFeedback()), {}
+    for value in (0.1, 0.2, 0.3, 0.4):
+        update = {"w": torch.full((200, 200), value), "b": torch.full((64,), value)}
+        sent, state, report = compressor.compress(update, state)
+        assert len(tw.dumps(sent)) <= 120
+        assert report.nmse < 1e-12
+
+
+@given(st.sampled_from([*tw.zoo]), st.integers(0, 3))
+@settings(max_examples=60)
+def test_a_frame_is_counted_without_being_made(name: str, seed: int) -> None:
+    made = compressor_of(name)
+    update = message(seed) | {"empty": torch.zeros(0, 3), "scalar": torch.tensor(0.5)}
+    sent, _, _ = made.compress(update, {}, Signals(loss=1.0))
+    assert frame_bytes(sent) == len(tw.dumps(sent))
+    assert all(1 <= record_bytes(encoded) <= TENSOR_BYTES for encoded in sent.values())
+    assert frame_bytes({}) == len(tw.dumps({}))
 
 
 def test_inputs_are_untouched_and_state_is_optional() -> None:

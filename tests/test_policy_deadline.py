@@ -183,6 +183,39 @@ def test_it_is_read_from_text() -> None:
     assert tw.parse(repr(POLICY)) == POLICY
 
 
+SLOW_FIRST = {
+    "coding": Turn(8000, 0.01, 1000, 0.01, compute_s=1.0, codec_s=58.0),
+    "training": Turn(8000, 0.01, 1000, 0.01, compute_s=58.0),
+    "nothing got through": Turn(0, 0.0, compute_s=70.0, codec_s=3.0),
+    "late, and so the link was not measured": Turn(8000, 0.0, 1000, 0.0, compute_s=70.0),
+    "receiving": Turn(8000, 0.01, 1000, 80.0, compute_s=1.0),
+}
+
+
+@pytest.mark.parametrize("case", SLOW_FIRST)
+def test_a_slow_first_round_does_not_starve_a_fast_client(case: str) -> None:
+    slow, steady = replace(POLICY60, seconds=60.0), (SLOW_FIRST["training"], *[Turn(8000, 0.01, compute_s=1.0)] * 60)
+    usual = slow.way(HUGE, tw.Signals(turns=steady)).frame_bytes
+    first = slow.way(HUGE, tw.Signals()).frame_bytes
+    for bandwidth_bps in (None, 6.4e6):
+        turns: tuple[Turn, ...] = (SLOW_FIRST[case],)
+        for _ in range(6):
+            way = slow.way(HUGE, tw.Signals(turns=turns, bandwidth_bps=bandwidth_bps))
+            assert way.in_time
+            assert way.frame_bytes >= min(first, usual / 8)
+            turns = (*turns, Turn(8000, 0.01, compute_s=1.0, codec_s=0.1))
+        assert way.frame_bytes >= usual / 2
+
+
+def test_a_client_that_is_always_too_slow_is_believed_after_two_rounds() -> None:
+    for case in ("training", "receiving", "nothing got through", "late, and so the link was not measured"):
+        slow = replace(SLOW_FIRST[case], compute_s=70.0)
+        assert [POLICY60.way(HUGE, tw.Signals(turns=(slow,) * n)).in_time for n in (1, 2, 3)] == [True, False, False]
+    coding = replace(SLOW_FIRST["coding"], codec_s=70.0)
+    ways = [replace(POLICY60, cheap=tw.Uniform(bits=8)).way(HUGE, tw.Signals(turns=(coding,) * n)) for n in (1, 2)]
+    assert [way.codec_s for way in ways] == [0.0, 70.0]
+
+
 @pytest.mark.parametrize("deviation", [0.1, 0.5, 1.0])
 def test_on_links_that_vary_nearly_every_round_is_in_time(deviation: float) -> None:
     rng = np.random.default_rng(5)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thinwire.policy import Turn
-from thinwire.policy.estimate import HALF_LIFE, WINDOW, YOUNG, bytes_per_s, high, in_time_bytes, prudent
+from thinwire.policy.estimate import HALF_LIFE, OUTLIER, WINDOW, YOUNG, bytes_per_s, high, in_time_bytes, prudent
 
 AMOUNTS = st.lists(st.floats(1.0, 1e9), min_size=1, max_size=80)
 
@@ -34,9 +34,11 @@ def test_a_link_that_is_faster_in_every_round_is_risked_no_less(amounts: list[fl
 @given(AMOUNTS)
 def test_it_is_never_more_than_a_round_allowed_that_most_rounds_allow(amounts: list[float]) -> None:
     risked = prudent(amounts, 0.1, 0.2)
-    newest = amounts[-WINDOW:]
+    newest = np.array(amounts[-WINDOW:])
     weights = 0.5 ** (np.arange(len(newest))[::-1] / HALF_LIFE)
-    assert weights[np.array(newest) < risked].sum() <= 0.2 * weights.sum() + 1e-9
+    if len(newest) > 1 and newest.min() * OUTLIER < np.sort(newest)[1]:
+        weights[newest.argmin()] = 0.0
+    assert weights[newest < risked].sum() <= 0.2 * weights.sum() + 1e-9
     assert risked <= max(newest) * len(newest) / (len(newest) + YOUNG)
 
 
@@ -72,7 +74,23 @@ def test_without_worth_it_is_the_least() -> None:
     assert prudent([5.0, 3.0, 9.0] * 20, 0.0, 0.5) == pytest.approx(3.0 * 60 / (60 + YOUNG))
 
 
-def test_a_high_value_leaves_one_outlier_of_eight_out() -> None:
-    assert high([]) == 0.0
-    assert high([3.0, 1.0]) == 3.0
+@pytest.mark.parametrize("most_late", [0.01, 0.2])
+@pytest.mark.parametrize("bad", [0.0, 1e-3, 3.0, 20.0])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 12])
+def test_one_bad_round_does_not_starve_the_next_ones_wherever_it_was(count: int, bad: float, most_late: float) -> None:
+    for at in (0, count // 2, count):
+        rounds = [100.0] * count
+        rounds.insert(at, bad)
+        assert prudent(rounds, 0.05, most_late) == pytest.approx(100 * (count + 1) / (count + 1 + YOUNG))
+
+
+def test_two_bad_rounds_of_few_are_no_outlier_and_neither_is_one_that_is_merely_slow() -> None:
+    assert prudent([1.0, 1.0, 100.0, 100.0], 0.05, 0.2) == pytest.approx(4 / 7)
+    assert prudent([50.0, 100.0, 100.0], 0.05, 0.2) == pytest.approx(25)
+
+
+def test_a_high_value_leaves_one_outlier_out_and_believes_two() -> None:
+    assert high([]) == high([3.0]) == 0.0
+    assert high([58.0, 1.0]) == high([1.0, 58.0]) == 1.0
+    assert high([58.0, 1.0, 58.0]) == 58
     assert high([9.0, 1, 2, 3, 4, 5, 6, 7, 100]) == 7

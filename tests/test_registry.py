@@ -157,7 +157,7 @@ def test_ids_and_tags_never_change() -> None:
     assert {id: cls.tag for id, cls in registry.codecs().items() if 0 < cls.tag < 128} == {
         "raw": 1, "cast": 2, "planes": 3, "uniform": 4, "step": 5, "rdoq": 6, "symbols": 8, "zstd": 9, "indices": 16,
         "huffman": 17, "ans": 18, "topk": 20, "randomk": 21, "threshold": 22, "sparse": 23, "lowrank": 24,
-        "sign": 25, "onebit": 26, "ternary": 27, "natural": 28,
+        "sign": 25, "onebit": 26, "ternary": 27, "natural": 28, "bitround": 29,
         "eden": 32, "nf4": 33, "ranges": 34, "qsgd": 35, "segments": 36,
     }  # fmt: skip
 

@@ -44,7 +44,7 @@ from thinwire import registry, wire
 from thinwire.codec import Encoded, Message, Spec, Specs
 from thinwire.kernels import zstd
 from thinwire.testing import INSTANCES, Row, ordinary, same_bits, suited
-from thinwire.wire import INLINE_LIMITS, Limits, schema
+from thinwire.wire import DEFAULT_LIMITS, INLINE_LIMITS, Limits, schema
 
 UPDATES = [row for row in INSTANCES if row.domain == "update"]
 
@@ -148,12 +148,12 @@ def test_every_truncation_and_extension_is_refused() -> None:
         ({"flags": 0x80}, "unknown flags"),
         ({"flags": 1}, "unknown flags"),
         ({"names": 4}, "unknown flags"),
-        ({"head": 1 << 20}, "over the limit"),
+        ({"head": 1 << 21}, "over the limit"),
         ({"records": 2**32 - 1}, "over the limit"),
-        ({"tensors": 65_537}, "over the limit"),
+        ({"tensors": (1 << 18) + 1}, "over the limit"),
         ({"tensors": 4}, "4 tensors, expected 3"),
         ({"codecs": 4}, "a table of 4 codecs for 3 tensors"),
-        ({"codecs": 2}, "left over in the codec table"),
+        ({"codecs": 2}, "codec 2 of a table of 2"),
         ({"records": 1 << 19}, "checksum"),
         ({"schema": bytes(16)}, "another schema"),
     ],
@@ -343,7 +343,7 @@ def test_a_zstd_window_above_eight_mebibytes_is_refused() -> None:
         (listed(entry(b"x", 0, 1), entry(b"x", 0, 2)), "comes twice"),
         (listed(entry(b"\xff\xfe", 0, 1)), "not UTF-8"),
         (listed(entry(b"\xed\xa0\x80", 0, 1)), "not UTF-8"),
-        (listed(entry(b"n" * 257, 0, 1)), "over the limits"),
+        (listed(entry(b"n" * 1025, 0, 1)), "over the limits"),
         (listed(entry(b"x", 10, 1)), "over the limits"),
         (listed(entry(b"x", 0, *[1] * 9)), "over the limits"),
         (listed(entry(b"x", 0, 1)) + b"\0", "left over"),
@@ -364,11 +364,11 @@ def test_a_huge_inline_schema_is_refused_before_anything_is_allocated() -> None:
     def huge(side: int) -> bytes:
         spec = Spec((side,), torch.float32)
         encoded = Encoded(tw.RandomK(0.5), spec, {"values": tw.encode(tw.Raw(), torch.zeros(0))})
-        return tw.dumps({"x": encoded}, schema=True)
+        return wire.dumps({"x": encoded}, True, DEFAULT_LIMITS)
 
-    with pytest.raises(tw.WireError, match="larger than"):
+    with pytest.raises(tw.WireError, match="over the limit of 4294967296 bytes"):
         wire.loads_any(huge(INLINE_LIMITS.decoded_bytes // 4 + 1))
-    with pytest.raises(tw.WireError, match="larger than 400 bytes"):
+    with pytest.raises(tw.WireError, match="over the limit of 400 bytes"):
         wire.loads_any(huge(101), replace(INLINE_LIMITS, decoded_bytes=400))
     assert tw.decode(wire.loads_any(huge(100), replace(INLINE_LIMITS, decoded_bytes=400))["x"]).shape == (100,)
 
@@ -383,7 +383,10 @@ def test_a_frame_without_names_cannot_be_read_without_a_schema() -> None:
     [
         (Limits(tensors=2), "over the limit"),
         (Limits(header_bytes=10), "over the limit"),
-        (Limits(decoded_bytes=100), "larger than 100 bytes"),
+        (Limits(decoded_bytes=100), "over the limit of 100 bytes"),
+        (Limits(decoded_bytes=500), "at most 262144, 500 and"),
+        (Limits(name_bytes=0), "a name of 1 bytes"),
+        (Limits(dims=1), "2 dimensions"),
     ],
     ids=str,
 )
@@ -396,8 +399,8 @@ def test_lower_limits_hold(limits: Limits, words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "x", "words"),
     [
-        ("n" * 257, torch.zeros(3), "too long"),
-        ("\ud800", torch.zeros(3), "surrogates"),
+        ("n" * 1025, torch.zeros(3), "a name of 1025 bytes, frames carry at most 1024"),
+        ("\ud800", torch.zeros(3), "surrogate"),
         ("x", torch.zeros([1] * 9), "9 dimensions"),
         ("x", torch.zeros(3, dtype=torch.uint16), "frames carry"),
     ],
@@ -430,8 +433,8 @@ def test_the_documented_codecs_and_dtypes_are_those_of_the_code() -> None:
     rows = re.findall(r"^\| (\d+) \| (\w+) \|", text.split("## Codecs")[1], re.MULTILINE)
     assert dict(rows) == {str(cls.tag): cls.__name__ for cls in registry.codecs().values() if 0 < cls.tag < 128}
     assert all(f"{i} {str(dtype).removeprefix('torch.')}" in text for i, dtype in enumerate(schema.DTYPES))
-    assert (Limits().tensors, Limits().dims, Limits().name_bytes) == (65_536, 8, 256)
-    assert (Limits().header_bytes, INLINE_LIMITS.decoded_bytes) == (1 << 20, 4 << 30)
+    assert (Limits().tensors, Limits().dims, Limits().name_bytes) == (262_144, 8, 1024)
+    assert (Limits().header_bytes, INLINE_LIMITS.decoded_bytes) == (64 << 20, 4 << 30)
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ def add(reference: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> dict[st
 
     Integers wrap around; for bools the delta is an exclusive or.
     """
-    return {name: _plus(reference[name], change) for name, change in delta.items()}
+    return {name: plus(reference[name], change) for name, change in delta.items()}
 
 
 def subtract(tensors: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return ``tensors - reference`` in the reference's dtypes: what ``add`` undoes (floats: up to rounding)."""
-    return {name: _minus(tensors[name].to(base.dtype), base) for name, base in reference.items()}
+    return {name: minus(tensors[name].to(base.dtype), base) for name, base in reference.items()}
 
 
 def check_finite(tensors: Mapping[str, Tensor]) -> None:
@@ -36,9 +36,11 @@ def zeros(expected: Mapping[str, Spec]) -> dict[str, Tensor]:
     return {name: torch.zeros(spec.shape, dtype=spec.dtype) for name, spec in expected.items()}
 
 
-def _plus(x: Tensor, change: Tensor) -> Tensor:
+def plus(x: Tensor, change: Tensor) -> Tensor:
+    """Return the sum in their dtype: integers wrap around, of bools an exclusive or."""
     return x ^ change if x.dtype == torch.bool else x + change
 
 
-def _minus(x: Tensor, base: Tensor) -> Tensor:
+def minus(x: Tensor, base: Tensor) -> Tensor:
+    """Return what ``plus`` undoes (floats: up to rounding)."""
     return x ^ base if x.dtype == torch.bool else x - base

@@ -28,12 +28,12 @@ METHODS: dict[str, Method] = {
     ),
     "auto": Method(
         "Compressor(Fixed(Smallest(nmse=0.2, options=(Step(symbols=Ans()), LowRank(left=Ans(), right=Ans()))), "
-        "small=Step(nmse=0.005)), ErrorFeedback())",
+        "small=BitRound()), ErrorFeedback())",
         "our best for updates: the smaller of entropy-coded quantizer and low rank, with error feedback",
     ),
     "auto-down": Method(
         "Compressor(ErrorBound(nmse=0.2, codec=Smallest(options=(Step(symbols=Ans()), "
-        "LowRank(left=Ans(), right=Ans()))), small=Step(nmse=0.005)), NoFeedback())",
+        "LowRank(left=Ans(), right=Ans()))), small=BitRound()), NoFeedback())",
         "the same for a server's model: what a round did not send, the next difference holds",
     ),
     "minmax4-floor": Method("Uniform(bits=4, rounding='floor')", "floor((x - min) / (max - min) * (2**b - 1)), b = 4"),

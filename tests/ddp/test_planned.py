@@ -136,7 +136,7 @@ def test_nan_where_a_plan_is_due(ranks: Ranks, rank: int, use_pipeline: bool) ->
 def test_what_rank_0_cannot_plan_all_raise(ranks: Ranks) -> None:
     found = ranks.run(planning.digests, "ByteBudget(100)", 1, world=2)
     assert {each.kind for each in found} == {"PeerError"}
-    assert all("rank 0: ByteBudget(" in each.text and "bytes are left for payload" in each.text for each in found)
+    assert all("rank 0: a budget of 100 bytes is too small" in each.text and len(each.text) < 250 for each in found)
 
 
 def test_other_policies_on_other_ranks_are_named(ranks: Ranks) -> None:
@@ -271,3 +271,10 @@ def test_courses_are_read_as_they_were_told() -> None:
 def test_hostile_courses_are_refused(text: str) -> None:
     with pytest.raises(WireError, match="a plan cannot be read"):
         Course.of(text)
+
+
+def test_the_fewest_bytes_that_a_budget_needs_are_enough() -> None:
+    with pytest.raises(ValueError, match="too small") as caught:
+        Planner(Compressor(ByteBudget(100, codec=Step())), SPECS).planned(targets(0), 1)
+    least = int(str(caught.value).partition("total_bytes=")[2].split()[0])
+    assert set(Planner(Compressor(ByteBudget(least, codec=Step())), SPECS).planned(targets(0), 1).codecs) == set(SPECS)

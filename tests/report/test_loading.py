@@ -79,10 +79,10 @@ def test_a_failed_write_leaves_the_old_report_and_no_draft(tmp_path: Path, monke
     before = written.html.read_bytes()
     save(tmp_path, *federation(2))
 
-    def full(self: Path, *_: object, **__: object) -> int:
+    def full(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("thinwire.files._put", full)
     with pytest.raises(OSError, match="no space"):
         write_report(tmp_path)
     assert written.html.read_bytes() == before

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from thinwire.checkpoint.errors import CheckpointError
 from thinwire.checkpoint.families import smaller
 from thinwire.checkpoint.goals import Plain, lossy
 from thinwire.checkpoint.measure import energy64, largest_error, squared_error
 from thinwire.checkpoint.sent import Given, Sent
 from thinwire.checkpoint.survey import Survey
 from thinwire.codec import Codec
-from thinwire.errors import unknown
+from thinwire.errors import CheckpointError, unknown
 from thinwire.registry import parse
 
 _CODECS = {"nmse": "Rdoq(nmse={!r})", "absolute": "Step(absolute={!r}, symbols=Ans())"}

@@ -8,10 +8,10 @@ from typing import Protocol, Self
 from torch import Tensor
 
 from thinwire.checkpoint.entries import Entry
-from thinwire.checkpoint.errors import CheckpointError
 from thinwire.checkpoint.sent import Given, Sent
 from thinwire.checkpoint.survey import Survey
 from thinwire.codec import Codec
+from thinwire.errors import CheckpointError
 from thinwire.policy.plan import is_large
 
 SMALL = 1024

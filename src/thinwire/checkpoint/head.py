@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from thinwire.checkpoint.entries import CARRIERS, DTYPES, Entry
-from thinwire.checkpoint.errors import CheckpointError
 from thinwire.checkpoint.pieces import MOST_SLICE
 from thinwire.codec import Spec
-from thinwire.errors import WireError
+from thinwire.errors import CheckpointError, WireError
 from thinwire.kernels import zstd
 from thinwire.wire import Limits
 from thinwire.wire.integers import Reader, varint

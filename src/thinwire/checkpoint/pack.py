@@ -11,9 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from thinwire.checkpoint.difference import restored
-from thinwire.checkpoint.draft import Sink, draft, lying
 from thinwire.checkpoint.entries import LIMITS
-from thinwire.checkpoint.errors import CheckpointError
 from thinwire.checkpoint.goals import Chooser, Goal
 from thinwire.checkpoint.head import Head, dump_head
 from thinwire.checkpoint.measure import energy64, squared_error
@@ -28,9 +26,12 @@ from thinwire.checkpoint.packed import (
 from thinwire.checkpoint.pieces import SLICE, Piece
 from thinwire.checkpoint.progress import OnBytes, ignore
 from thinwire.checkpoint.sent import Given, Sent
+from thinwire.checkpoint.sink import Sink, lying
 from thinwire.checkpoint.source import open_checkpoint
 from thinwire.checkpoint.survey import Survey, against
 from thinwire.codec import decode
+from thinwire.errors import CheckpointError
+from thinwire.files import Over, check_target, replaced
 from thinwire.wire import dumps
 
 
@@ -74,21 +75,24 @@ def pack(
     seed: int = 0,
     on_bytes: OnBytes = ignore,
     slice_elements: int = SLICE,
+    over: Over = "file",
 ) -> PackReport:
     """Write ``source`` (a safetensors file or an index of shards) to ``out``; with ``base``, its difference to that.
 
-    Memory is that of a few slices, however large the model. ``out`` appears when it is whole. Raises CheckpointError.
+    Memory is that of a few slices, however large the model. ``out`` appears when it is whole; ``over`` is what it may
+    replace. Raises CheckpointError, and OSError where ``out`` cannot be written.
     """
     if not 0 <= seed < 1 << 32:
         raise CheckpointError(f"seed is {seed}, expected 0 to 2**32 - 1")
     began = time.perf_counter()
+    check_target(out, over)
     given, other = open_checkpoint(source), open_checkpoint(base) if base else None
     entries = against(given, other)
     head = Head(entries, given.metadata, slice_elements)
     survey = Survey(given, other, entries, slice_elements, seed, on_bytes)
     start = dump_head(head, LIMITS)
     chooser = goal.chooser(survey, len(start) + trailer_bytes(head))
-    with draft(out) as file:
+    with replaced(out, over) as file:
         sink = Sink(file, FILE_DIGEST_BYTES)
         sink.write(start)
         packer = _Packer(survey, chooser, PackReport(len(entries), given.nbytes))

@@ -8,11 +8,10 @@ from functools import cached_property
 from torch import Tensor
 
 from thinwire.checkpoint.difference import Mode, target
-from thinwire.checkpoint.errors import CheckpointError
 from thinwire.checkpoint.measure import spectrum
 from thinwire.checkpoint.pieces import Piece
 from thinwire.codec import Codec, Encoded, derive_seed, encode
-from thinwire.errors import NonFiniteError
+from thinwire.errors import CheckpointError, NonFiniteError
 from thinwire.kernels.distortion import is_zero
 from thinwire.registry import parse
 from thinwire.wire.records import write_record

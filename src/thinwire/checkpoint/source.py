@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from thinwire.checkpoint.entries import CARRIERS, DTYPES, Entry
-from thinwire.checkpoint.errors import CheckpointError
 from thinwire.checkpoint.pieces import Piece
 from thinwire.codec import Spec
+from thinwire.errors import CheckpointError
 
 _MAPPED_BYTES = 1 << 25
 

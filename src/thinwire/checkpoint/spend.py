@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from thinwire.checkpoint.bracket import Bracket
-from thinwire.checkpoint.errors import CheckpointError
 from thinwire.checkpoint.families import smaller
 from thinwire.checkpoint.forecast import Forecast, codec_of, forecast, nothing_of
 from thinwire.checkpoint.ledger import Ledger
@@ -23,6 +22,7 @@ from thinwire.checkpoint.packed import RECORD_BYTES
 from thinwire.checkpoint.pieces import Piece
 from thinwire.checkpoint.sent import Given, Sent
 from thinwire.checkpoint.survey import Survey
+from thinwire.errors import CheckpointError
 from thinwire.kernels.distortion import largest
 
 _TRIES = 12

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from thinwire.checkpoint.entries import Entry
-from thinwire.checkpoint.errors import CheckpointError
 from thinwire.checkpoint.pieces import Piece, cut, groups
 from thinwire.checkpoint.progress import OnBytes
 from thinwire.checkpoint.sent import Given
 from thinwire.checkpoint.source import Checkpoint
+from thinwire.errors import CheckpointError
 
 
 @dataclass(frozen=True)

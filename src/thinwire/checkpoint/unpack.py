@@ -12,16 +12,16 @@ from pathlib import Path
 from torch import Tensor
 
 from thinwire.checkpoint.difference import Mode, restored
-from thinwire.checkpoint.draft import Sink, draft, lying
 from thinwire.checkpoint.entries import Entry
-from thinwire.checkpoint.errors import CheckpointError
 from thinwire.checkpoint.head import Head
 from thinwire.checkpoint.packed import BASE_DIGEST_BYTES, CONTENT_DIGEST_BYTES, PackedFile, open_packed
 from thinwire.checkpoint.pieces import Piece
 from thinwire.checkpoint.progress import OnBytes, ignore
+from thinwire.checkpoint.sink import Sink, lying
 from thinwire.checkpoint.source import Checkpoint, open_checkpoint
 from thinwire.codec import Encoded, decode
-from thinwire.errors import WireError
+from thinwire.errors import CheckpointError, WireError
+from thinwire.files import Over, check_target, replaced
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,28 @@ class UnpackReport:
 
 
 def unpack(
-    packed: Path, out: Path, base: Path | None = None, max_bytes: int | None = None, on_bytes: OnBytes = ignore
+    packed: Path,
+    out: Path,
+    base: Path | None = None,
+    max_bytes: int | None = None,
+    on_bytes: OnBytes = ignore,
+    over: Over = "file",
 ) -> UnpackReport:
     """Write the checkpoint in ``packed`` to ``out`` as safetensors; ``base`` is the one that it was packed against.
 
     A file of more than ``max_bytes`` is not begun, nor one that the disk has no room for. ``out`` appears when it is
-    whole and equal, bit for bit, to what the packer decoded. Raises WireError where ``packed`` is damaged, and
-    CheckpointError where the base or a limit does not fit.
+    whole and equal, bit for bit, to what the packer decoded; ``over`` is what it may replace. Raises WireError where
+    ``packed`` is damaged, CheckpointError where the base or a limit does not fit, OSError where ``out`` cannot be
+    written.
     """
     began = time.perf_counter()
+    check_target(out, over)
     opened = open_packed(packed)
     other = _checked_base(opened, open_checkpoint(base) if base else None)
     header = safetensors_header(opened.head)
     total = len(header) + opened.head.nbytes
     _check_room(total, out, max_bytes)
-    with draft(out) as file:
+    with replaced(out, over) as file:
         file.write(header)
         sink = Sink(file, CONTENT_DIGEST_BYTES)
         restorer = _Restorer(opened, other)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.options import make_folder
+from thinwire.cli.options import make_room
+from thinwire.cli.saving import save
+from thinwire.files import write_files
 
 if TYPE_CHECKING:
     from thinwire.lab.advise import Settings, Subject
@@ -84,14 +86,18 @@ def act(options: argparse.Namespace) -> int:
 
     with bad_input():
         link, settings = _link(options), _settings(options)
-        _make_room(options.json)
+        if options.json is not None:
+            make_room(options.json, "--json", "advice.json")
     with watch(options.quiet) as progress:
         with bad_input():
             subject = _subject(options)
         answer = advise(subject, link, settings, progress)
-    show(answer)
+    # Written first: whoever reads what is printed may leave.
     if options.json is not None:
         _write(answer, options.json)
+    show(answer)
+    if options.json is not None:
+        print(f"written: {options.json}")
     return 0
 
 
@@ -143,16 +149,6 @@ def texts(given: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _make_room(file: Path | None) -> None:
-    if file is None:
-        return
-    if file.is_dir():
-        raise BadInput(f"--json {str(file)!r} is a folder, expected a file such as advice.json")
-    make_folder(file.parent)
-
-
 def _write(answer: dict[str, Any], file: Path) -> None:
-    from thinwire.lab.replace import replace_files
-
-    replace_files({file: json.dumps(answer, indent=1, ensure_ascii=False, allow_nan=False) + "\n"})
-    print(f"written: {file}")
+    text = json.dumps(answer, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    save(lambda place: write_files({place: text}), file)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from thinwire.cli.screen import drawing, table
+from thinwire.cli.screen import drawing, say, table
+from thinwire.errors import escaped
 
 QUIET = 0.8
 """Cores that one thread gets on a machine that does nothing else."""
@@ -31,15 +32,15 @@ def watch(quiet: bool) -> Iterator[Progress]:
 
 def show(answer: Mapping[str, Any]) -> None:
     """Print it."""
-    print("\n".join((*_what(answer), *_where(answer))))
+    say("\n".join((*_what(answer), *_where(answer))))
     trace = answer["link"]["trace_s"] is not None
     head = ("option", "bytes", "ratio", "NMSE", "encode", "decode", "round", *(("p95",) if trace else ()))
-    print()
+    say()
     table((*head, "speed-up", "pays below"), [_cells(row, trace) for row in answer["rows"]])
     for option, reason in answer["skipped"].items():
-        print(f"left out: {option}: {reason}")
+        say(f"left out: {option}: {escaped(reason)}")
     verdict = answer["verdict"]
-    print("\n" + "\n  ".join([verdict["sentence"], *verdict["details"], *_notes(answer)]))
+    say("\n" + "\n  ".join([verdict["sentence"], *verdict["details"], *_notes(answer)]))
 
 
 def _what(answer: Mapping[str, Any]) -> Iterator[str]:

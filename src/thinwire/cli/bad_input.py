@@ -23,6 +23,10 @@ class BadInput(Exception):
     """What was given, what is possible, what to do: one sentence for stderr."""
 
 
+class Unwritten(Exception):
+    """A result that was made but could not be written where it was to go: where it is instead, one sentence."""
+
+
 @contextmanager
 def bad_input() -> Iterator[None]:
     """Turn ValueError and OSError inside the block, which checks input and does nothing else, into BadInput."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinwire.cli.bad_input import BadInput, bad_input
 from thinwire.cli.results import DEFAULT_OUT, add_result_options, data_root, result_file
+from thinwire.cli.saving import save
 
 if TYPE_CHECKING:
     from thinwire.lab.bench.rates.measure import Settings
@@ -62,8 +63,10 @@ def act(options: argparse.Namespace) -> int:
     from thinwire.lab.bench.rates.files import write
 
     result, file = _read_again(options) if options.show else _measured(options)
+    # Written first: whoever reads what is printed may leave.
+    written = save(lambda place: write(result, place), file)
     show(result)
-    print("\n".join(f"written: {path}" for path in write(result, file)))
+    print("\n".join(f"written: {path}" for path in written))
     return 0
 
 

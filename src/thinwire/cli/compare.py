@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from thinwire.cli import compare_distributed
 from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.comparison import add_folder_options, check_counts, run_all
+from thinwire.cli.comparison import add_folder_options, check_counts, make_room, run_all
 from thinwire.cli.labels import pairing
-from thinwire.cli.options import add_run_options, make_folder, run_config
+from thinwire.cli.options import add_run_options, run_config
 from thinwire.errors import unknown
 from thinwire.lab.pairings import BASELINE, PAIRINGS, Pairing, pairings
 
@@ -72,7 +72,7 @@ def _checked(options: argparse.Namespace, out: Path) -> tuple[list[Plan], list[P
     todo = remaining(wanted, out, options.fresh)
     for plan in wanted[:: len(pairs)]:
         prepare(plan.config)
-    make_folder(out / "runs")
+    make_room(out)
     if options.fresh:
         forget(out)
     return wanted, todo

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.comparison import add_folder_options, check_counts, run_all
+from thinwire.cli.comparison import add_folder_options, check_counts, make_room, run_all
 from thinwire.cli.labels import plain
-from thinwire.cli.options import make_folder
 from thinwire.cli.train_options import WORKERS, add_pipeline, add_training_options, add_workers, gpus, train_config
 from thinwire.lab.training.compared import DENSE, GROUPS, METHODS
 
@@ -96,7 +95,7 @@ def _checked(options: argparse.Namespace, base: TrainConfig, out: Path) -> tuple
     check_counts(options)
     wanted = plans(_chosen(options, base, read(base)), range(options.seeds), out)
     todo = remaining(wanted, out, options.fresh)
-    make_folder(out / "runs")
+    make_room(out)
     if options.fresh:
         forget(out)
         shutil.rmtree(out / UNFINISHED, ignore_errors=True)

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thinwire.cli import options as room
 from thinwire.cli.bad_input import BadInput, bad_input
+from thinwire.cli.screen import say
 
 if TYPE_CHECKING:
     from thinwire.lab.planned import Planned
@@ -22,6 +24,12 @@ def add_folder_options(parser: argparse.ArgumentParser, out: str, jobs: str) -> 
     fresh = "delete the runs that the folder holds and start again; default: keep them"
     parser.add_argument("--fresh", action="store_true", help=fresh)
     parser.add_argument("--quiet", action="store_true", help="no progress, the end alone; default: progress")
+
+
+def make_room(out: Path) -> None:
+    """Make the folders of a comparison, and raise BadInput where a run or the report could not be written there."""
+    for file in (out / "runs" / "run.json", *(out / f"report.{kind}" for kind in ("html", "md", "json"))):
+        room.make_room(file, "--out", file.name)
 
 
 def check_counts(options: argparse.Namespace) -> None:
@@ -38,7 +46,7 @@ def run_all(
     """Run what is to be done, write the report of all that is there, and return the exit code."""
     failed = _run(options, out, wanted, todo, jobs)
     for slug, reason in failed.items():
-        print(f"failed: {slug}: {reason} (traceback: {out / 'failed' / slug}.txt)")
+        say(f"failed: {slug}: {reason} (traceback: {out / 'failed' / slug}.txt)")
     if len(failed) < len(wanted):
         _report(out)
     return 1 if failed else 0

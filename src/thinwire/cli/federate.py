@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from thinwire.cli import labels
-from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.options import add_run_options, make_folder, run_config
+from thinwire.cli.bad_input import bad_input
+from thinwire.cli.options import add_run_options, make_room, run_config
+from thinwire.cli.saving import save
 
 SUMMARY = "run one federation, round by round"
 EPILOG = """examples:
@@ -40,7 +41,8 @@ def act(options: argparse.Namespace) -> int:
     with bad_input():
         config = run_config(options, uplink=options.uplink, downlink=options.downlink, seed=options.seed)
         prepare(config)
-        _make_room(options.out)
+        if options.out is not None:
+            make_room(options.out, "--out", "run.json")
     if not options.quiet:
         print(_line(*(name.rjust(width) for name, width in COLUMNS)))
     chosen = labels.pairing(options.uplink, options.downlink)
@@ -51,14 +53,6 @@ def act(options: argparse.Namespace) -> int:
         return 1
     _finish(result, options.out)
     return 0
-
-
-def _make_room(file: Path | None) -> None:
-    if file is None:
-        return
-    if file.is_dir():
-        raise BadInput(f"--out {str(file)!r} is a folder, expected a file such as run.json")
-    make_folder(file.parent)
 
 
 def _show(row: dict[str, Any]) -> None:
@@ -88,5 +82,5 @@ def _finish(result: dict[str, Any], out: Path | None) -> None:
     if out is not None:
         from thinwire.lab.compare import write_run
 
-        write_run(result, out)
+        save(lambda place: write_run(result, place), out)
         print(f"run: {out}")

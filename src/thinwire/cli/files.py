@@ -11,6 +11,7 @@ from thinwire.cli.bad_input import BadInput
 from thinwire.cli.options import make_folder
 from thinwire.cli.screen import drawing
 from thinwire.errors import WireError
+from thinwire.files import Over, check_target
 
 if TYPE_CHECKING:
     from thinwire.checkpoint.progress import OnBytes
@@ -27,15 +28,22 @@ def bytes_of(text: str, option: str) -> int:
 
 
 def output(path: Path, force: bool, *inputs: Path | None) -> Path:
-    """Return a path that may be written: in a folder that is there, no input, and free unless forced."""
+    """Return a path that can be written: in a folder that is there, no input, and free unless forced."""
     if path.is_dir():
         raise BadInput(f"{path} is a folder, expected a file; say with -o what to write")
     if any(given is not None and path.resolve() == given.resolve() for given in inputs):
         raise BadInput(f"{path} is read: give another file with -o")
-    if path.exists() and not force:
-        raise BadInput(f"{path} is there already; give another file with -o, or --force to replace it")
     make_folder(path.parent)
+    try:
+        check_target(path, over(force))
+    except FileExistsError as error:
+        raise BadInput(f"{error} with -o, or --force to replace it") from error
     return path
+
+
+def over(force: bool) -> Over:
+    """Return what a command that was forced, or was not, may replace."""
+    return "link" if force else "nothing"
 
 
 @contextmanager

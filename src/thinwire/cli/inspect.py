@@ -11,20 +11,20 @@ from pathlib import Path
 
 from thinwire.cli.bad_input import BadInput, bad_input
 from thinwire.cli.inspect_packed import is_packed, show_packed
-from thinwire.cli.screen import table
+from thinwire.cli.screen import named, say, table
 from thinwire.codec import Encoded, Spec
 from thinwire.errors import WireError
 from thinwire.wire import Inspection, inspect, shown
 
 SUMMARY = "explain a frame file or a packed checkpoint"
 EPILOG = """examples:
-  thinwire inspect update.twir                  sizes and codecs; tensors too, where the frame brings its schema
-  thinwire inspect update.twir --schema full.twir
+  thinwire inspect update.twf                  sizes and codecs; tensors too, where the frame brings its schema
+  thinwire inspect update.twf --schema full.twf
                                                 names and shapes from another frame, made with dumps(..., schema=True)
   thinwire inspect delta.tw                     a checkpoint that `thinwire pack` packed
-  thinwire inspect update.twir | grep bias       a line per tensor, so that other tools can read it
+  thinwire inspect update.twf | grep bias       a line per tensor, so that other tools can read it
 
-In Python, Path("update.twir").write_bytes(thinwire.dumps(message, schema=True)) makes such a file."""
+In Python, Path("update.twf").write_bytes(thinwire.dumps(message, schema=True)) makes such a file."""
 HEAD = ("tensor", "shape", "dtype", "codec", "bytes", "bits/element", "ratio")
 
 
@@ -73,16 +73,16 @@ def _schema(file: Path) -> dict[str, Spec]:
 
 def _show(file: Path, found: Inspection) -> None:
     body = found.frame_bytes - found.overhead_bytes
-    print(f"{file}: {found.frame_bytes:,} bytes, {found.overhead_bytes:,} of them overhead, {body:,} payload")
-    print(f"schema {found.schema}, {found.tensors} tensors, {len(found.codecs)} codecs:")
-    print("\n".join(f"  {codec}" for codec in found.codecs))
+    say(f"{named(file)}: {found.frame_bytes:,} bytes, {found.overhead_bytes:,} of them overhead, {body:,} payload")
+    say(f"schema {found.schema}, {found.tensors} tensors, {len(found.codecs)} codecs:")
+    say("\n".join(f"  {codec}" for codec in found.codecs))
     if found.message is None:
-        print("\nno inline schema: names and shapes need --schema FRAME2, a frame of dumps(..., schema=True)")
+        say("\nno inline schema: names and shapes need --schema FRAME2, a frame of dumps(..., schema=True)")
         return
-    print()
+    say()
     table(HEAD, [_row(name, encoded) for name, encoded in found.message.items()], left=4)
     dense = sum(encoded.spec.nbytes for encoded in found.message.values())
-    print(f"\ndense {dense:,} bytes; the frame is {dense / found.frame_bytes:.2f} times smaller, overhead included")
+    say(f"\ndense {dense:,} bytes; the frame is {dense / found.frame_bytes:.2f} times smaller, overhead included")
 
 
 def _row(name: str, encoded: Encoded) -> tuple[str, ...]:

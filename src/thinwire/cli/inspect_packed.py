@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinwire.cli.bad_input import BadInput
-from thinwire.cli.screen import table
-from thinwire.errors import WireError
+from thinwire.cli.screen import named, say, table
+from thinwire.errors import WireError, escaped
 from thinwire.wire import shown
 
 if TYPE_CHECKING:
@@ -43,13 +43,14 @@ def show_packed(file: Path) -> None:
         raise BadInput(f"{file}: {error}") from error
     head = packed.head
     payload = sum(row.payload_bytes for row in rows.values())
-    print(f"{file}: {packed.file_bytes:,} bytes, {packed.file_bytes - payload:,} of them overhead, {payload:,} payload")
-    print(f"a packed checkpoint: {len(head.entries)} tensors in {frames} frames")
+    sizes = f"{packed.file_bytes:,} bytes, {packed.file_bytes - payload:,} of them overhead, {payload:,} payload"
+    say(f"{named(file)}: {sizes}")
+    say(f"a packed checkpoint: {len(head.entries)} tensors in {frames} frames")
     if head.based:
-        print(f"a difference to a base for {len(head.based)} of them: unpack needs --base")
-    print("".join(f"  {key}: {text}\n" for key, text in head.metadata.items()))
+        say(f"a difference to a base for {len(head.based)} of them: unpack needs --base")
+    say("".join(f"  {escaped(key)}: {escaped(text)}\n" for key, text in head.metadata.items()))
     table(HEAD, list(_cells(packed, rows)), left=5)
-    print(f"\ndense {head.nbytes:,} bytes; the file is {head.nbytes / packed.file_bytes:.2f} times smaller")
+    say(f"\ndense {head.nbytes:,} bytes; the file is {head.nbytes / packed.file_bytes:.2f} times smaller")
 
 
 def _rows(packed: PackedFile) -> tuple[dict[str, _Row], int]:

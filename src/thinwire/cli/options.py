@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinwire.cli.bad_input import BadInput
+from thinwire.files import check_target
 
 if TYPE_CHECKING:
     from thinwire.lab.config import RunConfig
@@ -48,6 +49,17 @@ def run_config(options: argparse.Namespace, **more: Any) -> RunConfig:
         *("local_epochs", "batch_size", "optimizer", "lr", "momentum"),
     )
     return RunConfig(**{name: getattr(options, name) for name in names}, **more)
+
+
+def make_room(file: Path, option: str, example: str) -> None:
+    """Make the folder of a file that a command will write at its end; raise BadInput where that cannot be."""
+    if file.is_dir():
+        raise BadInput(f"{option} {str(file)!r} is a folder, expected a file such as {example}")
+    make_folder(file.parent)
+    try:
+        check_target(file)
+    except OSError as error:
+        raise BadInput(f"{option}: {error}") from error
 
 
 def make_folder(folder: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinwire.cli.bad_input import BadInput
-from thinwire.cli.files import bytes_of, moving, output, progress
+from thinwire.cli.files import bytes_of, moving, output, over, progress
+from thinwire.cli.screen import named, say
 
 if TYPE_CHECKING:
     from thinwire.checkpoint import Goal, PackReport
@@ -65,7 +66,7 @@ def act(options: argparse.Namespace) -> int:
             options.out or Path(f"{options.checkpoint}{SUFFIX}"), options.force, options.checkpoint, options.base
         )
     with moving(options.checkpoint), progress(options.quiet) as on_bytes:
-        report = pack(options.checkpoint, out, goal, options.base, options.seed, on_bytes)
+        report = pack(options.checkpoint, out, goal, options.base, options.seed, on_bytes, over=over(options.force))
     _show(out, report, bool(options.base))
     return 0
 
@@ -94,4 +95,4 @@ def _show(out: Path, report: PackReport, difference: bool) -> None:
     if difference:
         error += f" of the difference, {report.nmse:.2g} of the tensors"
     sizes = f"{report.file_bytes:,} bytes, {report.ratio:.2f} times smaller than {report.dense_bytes:,}"
-    print(f"{out}: {sizes}; {error}; {kept} of {report.tensors} tensors keep every bit; {report.wall_s:.1f} s")
+    say(f"{named(out)}: {sizes}; {error}; {kept} of {report.tensors} tensors keep every bit; {report.wall_s:.1f} s")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thinwire.cli.bad_input import BadInput
-from thinwire.cli.options import make_folder
+from thinwire.cli.options import make_room
 
 DEFAULT_OUT = Path("runs")
 
@@ -27,7 +27,7 @@ def result_file(out: Path, name: str) -> Path:
     if out.suffix == ".json" and out.is_dir():
         raise BadInput(f"--out {str(out)!r} is a folder, expected a file, or a folder whose name is no file's")
     file = out if out.suffix == ".json" else out / name
-    make_folder(file.parent)
+    make_room(file, "--out", name)
     return file
 
 

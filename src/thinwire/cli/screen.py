@@ -6,21 +6,37 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Sequence
 
+from thinwire.errors import escaped
+
+MOST_OF_CELL, MOST_SIGNS = 160, 20_000
+"""Characters of a cell, and of a line: sentences name what is possible, and that may be much."""
+
 
 def drawing() -> bool:
     """Say whether stdout is a terminal and rich can draw on it."""
     return sys.stdout.isatty() and importlib.util.find_spec("rich") is not None
 
 
+def say(text: str = "") -> None:
+    """Print lines that hold names and texts of strangers; line ends within those must be escaped before."""
+    print("\n".join(escaped(line, MOST_SIGNS) for line in text.split("\n")))
+
+
+def named(file: object) -> str:
+    """Return a file's name on one line, however it is called."""
+    return escaped(file, MOST_SIGNS)
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
-    """Print a table; the first ``left`` columns are aligned left, the others right."""
+    """Print a table; the first ``left`` columns are aligned left, the others right. Cells may hold strangers' texts."""
+    safe = [[escaped(cell, MOST_OF_CELL) for cell in row] for row in rows]
     if drawing():
-        _draw(head, list(rows), left)
+        _draw(head, safe, left)
     else:
-        _print(head, list(rows), left)
+        _print(head, safe, left)
 
 
-def _print(head: Sequence[str], rows: list[Sequence[str]], left: int) -> None:
+def _print(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in (head, *rows):
         cells = [
@@ -30,7 +46,7 @@ def _print(head: Sequence[str], rows: list[Sequence[str]], left: int) -> None:
         print("  ".join(cells).rstrip())
 
 
-def _draw(head: Sequence[str], rows: list[Sequence[str]], left: int) -> None:
+def _draw(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

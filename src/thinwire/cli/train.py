@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from thinwire.cli import labels
 from thinwire.cli.bad_input import BadInput, bad_input
-from thinwire.cli.options import make_folder
+from thinwire.cli.options import make_room
 from thinwire.cli.train_joined import join, workers
 from thinwire.cli.train_options import WORKERS, add_options, gpus, train_config
 from thinwire.cli.train_screen import no_bar, show, step_bar
@@ -107,7 +107,7 @@ def _make_room(options: argparse.Namespace, out: Path, config: TrainConfig, join
     saved = newest(out) if options.resume else None
     if saved is not None:
         _check_saved(saved, config, joined)
-    make_folder(out)
+    make_room(out / "train.json", "--out", "train.json")
     for path in used if options.fresh else ():
         # Workers that were started together may be at it at the same time.
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

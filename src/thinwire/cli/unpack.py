@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from thinwire.cli.bad_input import BadInput
-from thinwire.cli.files import bytes_of, moving, output, progress
+from thinwire.cli.files import bytes_of, moving, output, over, progress
 from thinwire.cli.pack import SUFFIX
+from thinwire.cli.screen import named, say
 
 SUMMARY = "restore a checkpoint that was packed"
 EPILOG = """A file that is damaged, cut short, or meant for another base is refused; so is one whose checkpoint would
@@ -40,10 +41,10 @@ def act(options: argparse.Namespace) -> int:
         most = None if options.max_size is None else bytes_of(options.max_size, "--max-size")
         out = output(_out(options), options.force, options.packed, options.base)
     with moving(options.packed), progress(options.quiet) as on_bytes:
-        report = unpack(options.packed, out, options.base, most, on_bytes)
+        report = unpack(options.packed, out, options.base, most, on_bytes, over(options.force))
     ratio = report.file_bytes / report.packed_bytes
     sizes = f"{report.file_bytes:,} bytes, {ratio:.2f} times larger than {report.packed_bytes:,}"
-    print(f"{out}: {sizes}; {report.tensors} tensors; {report.wall_s:.1f} s")
+    say(f"{named(out)}: {sizes}; {report.tensors} tensors; {report.wall_s:.1f} s")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thinwire.cli.screen import table
+from thinwire.cli.screen import say, table
 from thinwire.lab.report import Report, TrainReport, Written, units
 from thinwire.lab.report.distributed import tables as train_tables
 
@@ -18,8 +18,8 @@ def show_report(written: Written) -> None:
         verdicts = (report.verdict, report.pairing_verdict)
     for verdict in verdicts:
         if verdict:
-            print(f"\n{verdict.sentence}\n  {verdict.detail}".rstrip())
-    print(f"\nreport: {written.html}")
+            say(f"\n{verdict.sentence}\n  {verdict.detail}".rstrip())
+    say(f"\nreport: {written.html}")
 
 
 def _federated(report: Report) -> None:

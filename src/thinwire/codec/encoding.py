@@ -99,6 +99,6 @@ def _named(id: str) -> Codec:
 def _non_finite(codec: Codec, x: Tensor) -> NonFiniteError:
     nans, infs = int(torch.isnan(x).sum()), int(torch.isinf(x).sum())
     return NonFiniteError(
-        f"the tensor {tuple(x.shape)} {x.dtype} holds {nans} NaN and {infs} infinite values, which {codec!r} would "
+        f"the tensor {tuple(x.shape)} {x.dtype} holds {nans} NaN and {infs} infinite values, which {codec} would "
         "turn into silent garbage; skip the step that made them, or send it with a lossless codec (Raw, Planes)"
     )

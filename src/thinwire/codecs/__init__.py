@@ -1,6 +1,7 @@
 """One family of codecs per file. Importing this package registers them."""
 
 from thinwire.codecs.ans import Ans
+from thinwire.codecs.bitround import BitRound
 from thinwire.codecs.entropy import Symbols, Zstd
 from thinwire.codecs.huffman import Huffman
 from thinwire.codecs.integers import Indices
@@ -37,6 +38,7 @@ __all__ = [
     "NF4",
     "AdaComp",
     "Ans",
+    "BitRound",
     "Cast",
     "ChunkTopK",
     "DGCSampling",

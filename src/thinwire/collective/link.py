@@ -12,7 +12,9 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import Store
 
+from thinwire.collective.loopback import device_of
 from thinwire.collective.peers import Peers
 from thinwire.exchange.sums import added
 from thinwire.kernels.narrow import saturate
@@ -50,6 +52,7 @@ class TorchLink:
     def beside(cls, group: dist.ProcessGroup) -> TorchLink:
         """Return a new link between the ranks of a group, of its time-out; all of its ranks must call this.
 
+        It listens on loopback only where all ranks are on one machine and the user named no interface.
         ``new_group`` would need every rank of the world, also those outside of ``group``, or take names that depend on
         which other groups a rank is in.
         """
@@ -57,7 +60,7 @@ class TorchLink:
         number = torch.tensor(store.add("thinwire/links", 1), device=_device(group))
         dist.broadcast(number, dist.get_global_rank(group, 0), group)
         own = dist.PrefixStore(f"thinwire/links/{int(number)}", store)  # type: ignore[attr-defined]
-        link = cls(dist.ProcessGroupGloo(own, dist.get_rank(group), dist.get_world_size(group), _timeout(group)))
+        link = cls(_gloo(own, group))
         # A rank that were done with its link at once would close what others still connect.
         link.peers.write(dict.fromkeys(link.peers.ranks, torch.zeros(1, dtype=torch.uint8)))
         return link
@@ -153,6 +156,16 @@ class TorchLink:
         for shard, part in zip(shards, sums, strict=True):
             shard.copy_(part.view(flat.dtype))
         return flat
+
+
+def _gloo(store: Store, group: dist.ProcessGroup) -> dist.ProcessGroupGloo:
+    """Return another gloo group of a group's ranks; all of them call this."""
+    rank, world, device = dist.get_rank(group), dist.get_world_size(group), device_of(group, _device(group))
+    if device is None:
+        return dist.ProcessGroupGloo(store, rank, world, _timeout(group))
+    options = dist.ProcessGroupGloo._Options()  # type: ignore[attr-defined]
+    options._devices, options._timeout = [device], _timeout(group)
+    return dist.ProcessGroupGloo(store, rank, world, options)
 
 
 def _timeout(group: dist.ProcessGroup) -> timedelta:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from thinwire.codec import Encoded, Message, State, decode, forget, specs
+from thinwire.codec import Codec, Encoded, Message, State, decode, encode, forget, specs
 from thinwire.compressor.clip import Clip
 from thinwire.compressor.plans import Sending
 from thinwire.compressor.report import Report, TensorReport
 from thinwire.feedback import Feedback
 from thinwire.kernels.distortion import energy, is_zero
 from thinwire.policy import Policy, Signals
-from thinwire.registry import child, register
+from thinwire.registry import child, parse, register
 
 Tensors = dict[str, Tensor]
 
@@ -29,23 +29,33 @@ class Compressor:
     clip: Clip | None = None
 
     def compress(
-        self, tensors: Mapping[str, Tensor], state: State, signals: Signals | None = None, seed: int = 0
+        self,
+        tensors: Mapping[str, Tensor],
+        state: State,
+        signals: Signals | None = None,
+        seed: int = 0,
+        exact: Collection[str] = (),
     ) -> tuple[Message, State, Report]:
         """Return the message, the new state and what it cost. Neither ``tensors`` nor ``state`` is changed.
 
         State keys are ``residual/<name>``, others that the feedback keeps, such as ``velocity/<name>``, and
         ``history/<name>/<key>``. Commit the new state once the message arrived; keep the old one if it did not.
-        Raises NonFiniteError naming the tensor.
+        Tensors named in ``exact`` travel losslessly, NaN and infinity too, whatever the policy wants, without clipping
+        or feedback. Raises NonFiniteError naming another tensor that holds NaN or infinity.
         """
-        given = {name: x.detach() for name, x in tensors.items()}
+        kept_whole = {name: encode(_exact_codec(x), x) for name, x in tensors.items() if name in exact}
+        given = {name: x.detach() for name, x in tensors.items() if name not in exact}
         targets, pending, cut = self._targets(given, state)
         energies = {name: energy(x) for name, x in targets.items() if x.dtype.is_floating_point}
-        signals = replace(signals or Signals(), energies=energies, kept=_under("policy/", state))
+        reserved = sum(encoded.payload_bytes for encoded in kept_whole.values())
+        signals = replace(
+            signals or Signals(), energies=energies, kept=_under("policy/", state), reserved_bytes=reserved
+        )
         sending = Sending(targets, specs(given), _histories(state), signals, seed)
         sent_tensors, kept_by_policy = sending.encoded(self.policy)
-        message: Message = {}
+        message: Message = dict(kept_whole)
         new_state: State = {f"policy/{key}": value for key, value in kept_by_policy.items()}
-        reports: dict[str, TensorReport] = {}
+        reports = {name: _report(encoded, 0.0, None) for name, encoded in kept_whole.items()}
         for name, sent in sent_tensors:
             encoded, history = sent.encoded, sent.history
             left = _left(targets[name], encoded, history)
@@ -54,7 +64,7 @@ class Compressor:
             message[name] = forget(encoded)
             new_state |= {f"{key}/{name}": value for key, value in kept.items() if not is_zero(value)}
             new_state |= {f"history/{name}/{key}": value for key, value in history.items()}
-        return message, new_state, Report(reports)
+        return {name: message[name] for name in tensors}, new_state, Report({name: reports[name] for name in tensors})
 
     def decompress(self, message: Mapping[str, Encoded]) -> dict[str, Tensor]:
         """Return name -> decoded tensor. Needs neither policy nor state. Raises WireError."""
@@ -90,6 +100,14 @@ class Compressor:
         if cut is not None:
             left = cut if left is None else left.add_(cut)
         return self.feedback.keep(left, pending, sent)
+
+
+_TINY_BYTES = 256
+
+
+def _exact_codec(x: Tensor) -> Codec:
+    """Return the lossless codec of a tensor: byte planes under zstd, but for one too small to gain by it."""
+    return parse("Raw()" if x.numel() * x.itemsize < _TINY_BYTES else "Planes()")
 
 
 def _left(target: Tensor, sent: Encoded, history: State) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from thinwire.errors import NonFiniteError
 from thinwire.kernels.distortion import energy
 from thinwire.kernels.narrow import saturate
 from thinwire.policy import Curve, Plan, Point, Policy, Signals, Trial
+from thinwire.wire import frame_bytes, record_bytes
 
 _LOOKS = 5
 """How often a policy may ask for more points of the curves."""
@@ -40,6 +41,8 @@ class Sending:
     histories: Mapping[str, State]
     signals: Signals
     seed: int
+    framed: Callable[[Mapping[str, Encoded]], int] = frame_bytes
+    """What a message takes as it travels."""
 
     def encoded(self, policy: Policy) -> tuple[Iterable[tuple[str, Sent]], State]:
         """Return every tensor as the policy wants it, one after the other, and what the policy wants to remember.
@@ -74,7 +77,9 @@ class Sending:
             changed = [name for name in self.targets if name not in sent or sent[name].asked != better[name]]
             sent |= {name: self._encode(name, better[name]) for name in changed}
             points = points | {name: self._point(name, sent[name].encoded) for name in changed}
-            trials.append(Trial(better, points, self.specs))
+            whole = self.framed({name: sent[name].encoded for name in self.targets})
+            head_bytes = whole - sum(point.payload_bytes for point in points.values())
+            trials.append(Trial(better, points, self.specs, head_bytes))
             better = policy.revise(trials, self.specs, signals)
         return sent, trials
 
@@ -109,7 +114,7 @@ class Sending:
         encoded, _ = encode_with_history(codec, some, self._tensor_seed(name), {}, squares)
         share = x.numel() / max(some.numel(), 1)
         error = _error(some, encoded) * (whole / squares if squares else share)
-        return Point(codec, encoded.payload_bytes * share, error)
+        return Point(codec, encoded.payload_bytes * share + record_bytes(encoded), error)
 
     def _encode(self, name: str, codec: Codec) -> Sent:
         x, squares = self._sendable(name), self.signals.energies.get(name)
@@ -121,7 +126,8 @@ class Sending:
         return Sent(codec, *found)
 
     def _point(self, name: str, encoded: Encoded) -> Point:
-        return Point(encoded.codec, encoded.payload_bytes, _error(self.targets[name], encoded))
+        added = encoded.payload_bytes + record_bytes(encoded)
+        return Point(encoded.codec, added, _error(self.targets[name], encoded))
 
     def _sendable(self, name: str) -> Tensor:
         x, dtype = self.targets[name], self.specs[name].dtype

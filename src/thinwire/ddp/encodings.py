@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from thinwire.exchange.requests import AllToAll, Average, Exchange, Gather, Request, Sum
-from thinwire.policy.budget import FRAME_BYTES, TENSOR_BYTES
+from thinwire.wire import FRAME_BYTES, TENSOR_BYTES
 
 
 class Encodings:

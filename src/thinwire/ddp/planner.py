@@ -10,10 +10,11 @@ from dataclasses import is_dataclass, replace
 import torch
 from torch import Tensor
 
-from thinwire.codec import Specs, State
+from thinwire.codec import Encoded, Specs, State
 from thinwire.compressor import Compressor
 from thinwire.compressor.plans import Sending
 from thinwire.ddp.course import Course
+from thinwire.ddp.encodings import framed_bytes
 from thinwire.ddp.method import looks
 from thinwire.ddp.spending import Spending, goal_bytes, with_goal
 from thinwire.ddp.state import PLAN
@@ -87,7 +88,8 @@ class Planner:
         """
         holds = self.replan_steps if self.course else min(_FIRST, self.replan_steps)
         given = {name: targets[name] for name in self.specs if name in targets}
-        sending = Sending(given, {name: self.specs[name] for name in given}, {}, self._signals(given, step), self.seed)
+        specs = {name: self.specs[name] for name in given}
+        sending = Sending(given, specs, {}, self._signals(given, step), self.seed, _framed)
         if self.goal_bytes is None:
             codecs, kept = sending.planned(self.policy)
             return Course(codecs, step, holds, step + holds, kept)
@@ -96,9 +98,10 @@ class Planner:
         except NonFiniteError:
             raise
         except ValueError:  # with what has to be saved, the budget is too small for these targets
-            if self.course is None:
-                raise
-            return replace(self.tuned(step), replan=step + holds)
+            if self.course is not None:
+                return replace(self.tuned(step), replan=step + holds)
+            # What is saved of the whole may be all that lacks; if not, the error is about the budget that was given.
+            codecs, _ = sending.planned(with_goal(self.policy, self.goal_bytes))
         return Course(codecs, step, 1, step + holds)
 
     def tuned(self, step: int) -> Course:
@@ -175,6 +178,10 @@ class Planner:
             # A goal for all tensors is measured anew: many steps went by, and plans are few.
             kept=self.course.kept if self.course and not hasattr(self.policy, "revise") else {},
         )
+
+
+def _framed(message: Mapping[str, Encoded]) -> int:
+    return framed_bytes(sum(encoded.payload_bytes for encoded in message.values()), len(message))
 
 
 def _described(policy: object) -> str:

@@ -2,28 +2,66 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
-from flwr.app import Context, Error, Message
+import numpy as np
+from flwr.app import Array, Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
+from flwr.serverapp import ServerApp
 from torch import Tensor
 
-from thinwire.codec import State, derive_seed
-from thinwire.delta import subtract
-from thinwire.errors import NonFiniteError, WireError
-from thinwire.flower import carrier, state
-from thinwire.flower.engine import MOD_FAILED
-from thinwire.flower.instructions import Instructions
+from thinwire.codec import decode, derive_seed, specs
+from thinwire.delta import minus
+from thinwire.errors import WireError
+from thinwire.feedback import NoFeedback
+from thinwire.flower import records, state
+from thinwire.flower.diagnosis import MISSING, PREFIX, RAISED
+from thinwire.flower.engine import CLIENT_RAISED, MOD_FAILED
 from thinwire.flower.losses import samples_of
-from thinwire.flower.missed import caught_up
-from thinwire.flower.package import Package, Reply
-from thinwire.flower.shelf import follow
-from thinwire.flower.turns import stated
+from thinwire.flower.names import counterparts, in_order, moved, record_of
+from thinwire.flower.policy_replay import caught_up
+from thinwire.flower.protocol import ALL_EXACT, ID_BYTES, NOTHING, STATELESS, UNTYPED, Package, Reply, model_hash
+from thinwire.flower.records import Arrays
+from thinwire.flower.round_timings import stated
+from thinwire.flower.rounds import trains
+from thinwire.flower.state import Answered, ClientState
+from thinwire.flower.update import Update, View, apply_update, encode_update
+from thinwire.kernels.distortion import energy
 from thinwire.policy import Signals, Turn
-from thinwire.wire import INLINE_LIMITS, Limits, dumps
+from thinwire.wire import INLINE_LIMITS, Limits, dumps, loads, loads_any
+from thinwire.wire.frame import INLINE_SCHEMA
 from thinwire.zoo import compressor
+
+_log = logging.getLogger("thinwire")
+_ROUNDING = 2.0**-22
+"""Of a model's norm: what rounding may add to that of an update, with much to spare."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message as it was received."""
+
+    package: Package
+    arrays: dict[str, Array]
+    tensors: dict[str, Tensor]
+    """The model, in the memory of ``arrays``."""
+    order: tuple[str, ...]
+    state: ClientState
+    package_bytes: int
+    decode_s: float
+    clipping_norm: float | None
+
+    @property
+    def exact(self) -> set[str]:
+        """Names of the tensors that are the server's bit for bit."""
+        every = bool(self.package.flags & ALL_EXACT)
+        return {name for at, name in enumerate(self.tensors) if every or at in self.package.exact}
 
 
 def compression_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -37,75 +75,195 @@ def compression_mod(message: Message, context: Context, call_next: ClientAppCall
 
 def answer(message: Message, context: Context, call_next: ClientAppCallable, limits: Limits = INLINE_LIMITS) -> Message:
     """Do what ``compression_mod`` does, accepting models within ``limits``."""
-    sent = carrier.carried_anywhere(message.content, carrier.DOWN)
-    if sent is None:
+    data = records.carried(message.content, records.DOWN) if message.has_content() else None
+    if data is None:
         return call_next(message, context)
+    kept = state.load(context)
     try:
-        started = time.perf_counter()
-        package = Package.loads(sent[1])
-        told = package.instructions
-        latency_s = stated(context, "latency-s") or 0.0
-        before = state.load(context).settled(told, latency_s)
-        now = replace(before, shelf=follow(package, before.shelf, limits))
-        decode_s = time.perf_counter() - started
-    except WireError as error:
-        return Message(Error(MOD_FAILED, f"thinwire: {error}"), reply_to=message)
-    state.save(context, now)
-    assert now.shelf.current is not None
-    reference = now.shelf.current.tensors
-    # A fresh RecordDict: the incoming one may be shared with other messages.
-    message.content = carrier.replace_arrays(message.content, carrier.to_records(reference))
-    started = time.perf_counter()
-    reply = call_next(message, context)
-    if reply.has_error() or not reply.content.array_records:
-        return reply
-    turn = Turn(0, 0.0, len(sent[1]), compute_s=time.perf_counter() - started, codec_s=decode_s)
-    return _compressed(message, reply, context, told, now, turn)
+        return _answered(data, message, context, call_next, kept, limits)
+    finally:
+        kept.leave()
 
 
-def _compressed(
-    message: Message, reply: Message, context: Context, told: Instructions, now: state.ClientState, turn: Turn
+def _answered(
+    data: bytes,
+    message: Message,
+    context: Context,
+    call_next: ClientAppCallable,
+    kept: ClientState,
+    limits: Limits,
 ) -> Message:
-    assert now.shelf.current is not None
+    try:
+        received = _receive(data, message, context, kept, limits)
+    except Exception as error:
+        return _failure(error, message)
+    # A fresh RecordDict: the incoming one may be shared with other messages.
+    message.content = records.replace_arrays(message.content, records.to_records(received.arrays, received.order))
     started = time.perf_counter()
     try:
-        update = _difference(reply, now.shelf.current.tensors)
-        frame, pending, nmse = _encode(update, reply, told, now, context)
-    except (WireError, NonFiniteError, ValueError) as error:
-        return Message(Error(MOD_FAILED, f"thinwire: {error}"), reply_to=message)
+        reply = call_next(message, context)
+    except Exception as error:
+        _log.exception("the app of node %s raised", context.node_id)
+        reason = f"{RAISED}{type(error).__name__}: {error}"
+        return Message(Error(CLIENT_RAISED, reason), reply_to=message)
+    if not isinstance(reply, Message) or reply.has_error() or not reply.content.array_records:
+        return reply
+    try:
+        return _compressed(reply, message, context, received, time.perf_counter() - started)
+    except Exception as error:
+        return _failure(error, message)
+
+
+def _failure(error: Exception, message: Message) -> Message:
+    """Return the error that tells the server that thinwire runs here, and what it ran into."""
+    if not isinstance(error, ValueError):
+        _log.exception("thinwire failed")
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    reason = f"{kind}{error}"
+    return Message(Error(MOD_FAILED, reason if reason.startswith(PREFIX) else PREFIX + reason), reply_to=message)
+
+
+def _receive(data: bytes, message: Message, context: Context, kept: ClientState, limits: Limits) -> Received:
+    """Follow a package and keep what it brought. Raises WireError."""
+    started = time.perf_counter()
+    package = Package.loads(data)
+    kept.meet(package.session, package.instructions.fates, stated(context, "latency-s") or 0.0)
+    untyped = bool(package.flags & UNTYPED)
+    arrays = {name: records.to_array(x, untyped) for name, x in _model(package, kept, limits)}
+    tensors = {name: records.view(array) for name, array in arrays.items()}
+    if package.frame and model_hash(tensors) != package.target:
+        raise WireError(f"{MISSING}: what this client holds leads to another model than the server's")
+    others = records.carried_beside(message.content)
+    if others.keys() != {name for _, name in package.others}:
+        raise WireError("other arrays travel beside the package than it says")
+    order = in_order(list(arrays), package.others)
+    kept.hold(package.target[:ID_BYTES], tensors, package.keep)
+    kept.save()
+    norm = records.clipping_norm(message.content) if trains(message) else None
+    took_s = time.perf_counter() - started
+    return Received(package, arrays | others, tensors, order, kept, len(data), took_s, norm)
+
+
+def _model(package: Package, kept: ClientState, limits: Limits) -> Any:
+    """Yield (name, tensor) of the model that a package leads to. Raises WireError."""
+    if not package.frame:
+        held = kept.reference(package.target[:ID_BYTES])
+        if held is None:
+            raise WireError(f"{MISSING}: this client does not hold {package.target.hex()[:32]}")
+        return held.items()
+    inline = len(package.frame) > 5 and package.frame[5] & INLINE_SCHEMA
+    if package.base == NOTHING:
+        frame = loads_any(package.frame, limits)
+        view = View.from_nothing({name: encoded.spec for name, encoded in frame.items()})
+        return apply_update(frame, package.verbatim, package.alone, view)
+    base = kept.reference(package.base)
+    if base is None:
+        raise WireError(f"{MISSING}: this client does not hold {package.base.hex()} (new, or its state was lost)")
+    view = View(base)
+    frame = loads_any(package.frame, limits) if inline else loads(package.frame, state.specs_of(base), limits)
+    return apply_update(frame, package.verbatim, package.alone, view)
+
+
+def _compressed(reply: Message, message: Message, context: Context, received: Received, compute_s: float) -> Message:
+    """Return the reply with its arrays as one compressed update."""
+    started = time.perf_counter()
+    arrays = records.read(reply.content)
+    if not arrays.tensors:
+        return reply
+    package, kept = received.package, received.state
+    names = counterparts(arrays.order, received.tensors)
+    exchange = f"{message.metadata.message_type}/{package.lineage}"
+    before, shown_round = kept.kept(exchange)
+    update, scale = _update(arrays, names, reply, context, received, before, shown_round)
+    record = _moved_to(arrays, received)
+    frame = dumps(update.message, schema=record is None)
     encode_s = time.perf_counter() - started
-    body = Reply(frame, told.round, nmse, encode_s, turn.codec_s).dumps()
-    turn = replace(turn, sent_bytes=len(body), codec_s=turn.codec_s + encode_s)
-    state.save(context, replace(now, pending=pending, pending_round=told.round, pending_turn=turn))
-    name = next(iter(reply.content.array_records))
-    reply.content = carrier.replace_arrays(reply.content, {name: carrier.carry(body, carrier.UP)})
+    places = {name: at for at, name in enumerate(arrays.order)}
+    body = Reply(
+        package.session,
+        package.sequence,
+        frame,
+        update.report.nmse,
+        encode_s,
+        received.decode_s,
+        scale,
+        update.verbatim,
+        update.alone,
+        tuple((places[name], name) for name in arrays.others),
+        record or "",
+        UNTYPED * arrays.untyped | STATELESS * kept.stateless,
+    ).dumps()
+    round_ = package.instructions.round
+    turn = Turn(len(body), 0.0, received.package_bytes, 0.0, compute_s, received.decode_s + encode_s)
+    if not kept.stateless:
+        after = before | update.state if received.clipping_norm is not None else update.state
+        kept.replied(exchange, before, after, Answered(package.sequence, exchange, round_, turn), round_)
+        kept.save()
+    reply.content = records.with_data(reply.content, body, records.UP, arrays.others)
     return reply
 
 
-def _difference(reply: Message, reference: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the update. Raises ValueError where the app answers with other arrays than it was given."""
-    trained = carrier.to_tensors(reply.content)
-    given = {name: tuple(x.shape) for name, x in trained.items()}
-    expected = {name: tuple(x.shape) for name, x in reference.items()}
-    if given != expected:
-        odd = [carrier.short(n) for n in sorted({*given, *expected}) if given.get(n) != expected.get(n)]
-        raise ValueError(
-            f"the app returned other arrays than it received (names or shapes differ at {', '.join(odd[:5])}); return "
-            "the same ones, under the same record name, or leave this app out of compress_client"
-        )
-    return subtract(trained, reference)
+def _update(
+    arrays: Arrays,
+    names: dict[str, str],
+    reply: Message,
+    context: Context,
+    received: Received,
+    before: dict[str, Tensor],
+    shown_round: int,
+) -> tuple[Update, float]:
+    """Return what goes up, and the factor that keeps it within the clipping norm."""
+    told = received.package.instructions
+    view = View(
+        {name: received.tensors[base] for name, base in names.items()},
+        {name for name, base in names.items() if base in received.exact},
+    )
+    uplink, signals = compressor(told.uplink), _signals(reply, context, received)
+    if received.clipping_norm is not None or received.state.stateless:
+        uplink = replace(uplink, feedback=NoFeedback())
+        before = {key: x for key, x in before.items() if key.startswith(("policy/", "history/"))}
+    caught = caught_up(uplink.policy, before, signals, told.losses, shown_round)
+    clipped = received.clipping_norm is not None
+    seed = _seed(context)
+    update = encode_update(arrays.tensors, view, uplink, caught, signals, seed, told.exact, differences_only=clipped)
+    return update, 1.0 if received.clipping_norm is None else _scale(update, view, received.clipping_norm)
 
 
-def _encode(
-    update: dict[str, Tensor], reply: Message, told: Instructions, now: state.ClientState, context: Context
-) -> tuple[bytes, State, float]:
-    uplink, signals = compressor(told.uplink), _signals(told, reply, now, context)
-    before = caught_up(uplink.policy, now.committed, told)
-    message, pending, report = uplink.compress(update, before, signals, _seed(context))
-    return dumps(message), pending, report.nmse
+def _scale(update: Update, view: View, norm: float) -> float:
+    """Return the factor on decoded differences that keeps the whole contribution within a norm.
+
+    Compression may lengthen an update that was clipped, and what it adds must not count against other clients'
+    privacy. What travels as it is cannot be shortened, and was not lengthened.
+    """
+    fixed, scaled, model = 0.0, 0.0, 0.0
+    for at, (name, encoded) in enumerate(update.message.items()):
+        x = decode(encoded)
+        base = view.base(name, x)
+        if at not in update.verbatim and x.dtype.is_floating_point:
+            scaled += energy(x)
+        else:
+            change = x if base is None or at not in update.verbatim else minus(x, base)
+            fixed += energy(change.double())
+        model += energy(base) if base is not None and base.dtype.is_floating_point else 0.0
+    room = max(0.0, norm * (1 - 1e-5) - _ROUNDING * math.sqrt(model)) ** 2 - fixed
+    if scaled <= room:
+        return 1.0
+    factor = np.float32(math.sqrt(max(0.0, room) / scaled))
+    return float(np.nextafter(factor, np.float32(0)))
 
 
-def _signals(told: Instructions, reply: Message, now: state.ClientState, context: Context) -> Signals:
+def _moved_to(arrays: Arrays, received: Received) -> str | None:
+    """Return the record to which the reply's arrays moved ("" for none), if they are else the message's; else None."""
+    first = record_of(next(iter(arrays.tensors)))
+    for record in ("", first):
+        expected = {moved(name, record): spec for name, spec in specs(received.tensors).items()}
+        if list(expected.items()) == list(specs(arrays.tensors).items()):
+            return record
+    return None
+
+
+def _signals(reply: Message, context: Context, received: Received) -> Signals:
+    told = received.package.instructions
     return Signals(
         told.round,
         told.rounds or None,
@@ -115,7 +273,7 @@ def _signals(told: Instructions, reply: Message, now: state.ClientState, context
         loss=told.losses[-1] if told.losses else None,
         importance=told.importance if told.importance > 0 else None,
         latency_s=stated(context, "latency-s"),
-        turns=now.turns,
+        turns=received.state.turns,
     )
 
 
@@ -126,7 +284,7 @@ def _seed(context: Context) -> int:
 
 
 class _CompressedClientApp(ClientApp):
-    """A ClientApp that puts the mod in front of another."""
+    """A ClientApp that puts the mod in front of another. What is registered with it is registered with the other."""
 
     def __init__(self, inner: ClientApp, limits: Limits) -> None:
         super().__init__()
@@ -135,10 +293,36 @@ class _CompressedClientApp(ClientApp):
     def __call__(self, message: Message, context: Context) -> Message:
         return answer(message, context, self._inner, self._limits)
 
+    def train(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """Register a function with the app inside."""
+        return self._inner.train(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """Register a function with the app inside."""
+        return self._inner.evaluate(*args, **kwargs)
+
+    def query(self, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """Register a function with the app inside."""
+        return self._inner.query(*args, **kwargs)
+
+    def lifespan(self) -> Callable[..., Any]:
+        """Register the lifespan function with the app inside."""
+        return self._inner.lifespan()
+
 
 def compress_client(app: ClientApp, limits: Limits = INLINE_LIMITS) -> ClientApp:
     """Return a ClientApp that compresses what ``app`` sends, as the server asks, and decodes what it receives.
 
-    ``limits`` bound what a server may make this client allocate. With a plain server nothing changes.
+    ``limits`` bound what a server may make this client allocate. With a plain server nothing changes. Works before or
+    after ``@app.train()``, and for apps of Flower's older API (``client_fn``, ``NumPyClient``).
+
+    Raises:
+        TypeError: ``app`` is no ClientApp.
+        ValueError: an app that is wrapped already.
     """
+    if isinstance(app, _CompressedClientApp):
+        raise ValueError("this ClientApp is compressed already: call compress_client once")
+    if not isinstance(app, ClientApp):
+        hint = "; a ServerApp goes to compress_server" if isinstance(app, ServerApp) else ""
+        raise TypeError(f"compress_client takes a ClientApp, got {type(app).__name__}{hint}")
     return _CompressedClientApp(app, limits)

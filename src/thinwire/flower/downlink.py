@@ -1,116 +1,161 @@
-"""Models on their way out: every array of a message becomes one package."""
+"""Models on their way out: the arrays of a message become one package, or stay as they are, counted either way."""
 
 from __future__ import annotations
 
-import time
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from flwr.app import Message, RecordDict
-from torch import Tensor
 
 from thinwire.compressor import Compressor
-from thinwire.flower import carrier
-from thinwire.flower.instructions import Instructions
-from thinwire.flower.ledger import Transfer
-from thinwire.flower.nodes import Nodes, Sent, dense_bytes
-from thinwire.flower.references import Held, Path, Publisher
+from thinwire.flower import records
+from thinwire.flower.diagnosis import Diagnosis, Retry
+from thinwire.flower.ledger import Transfer, codecs_of
+from thinwire.flower.names import short
+from thinwire.flower.nodes import Node, Nodes, Sent
+from thinwire.flower.protocol import ALL_EXACT, NOTHING, UNTYPED, Instructions, Package
+from thinwire.flower.records import Arrays
+from thinwire.flower.references import Model, Path, References
+from thinwire.flower.rounds import Rounds
 from thinwire.policy import Signals
+
+Retrying = tuple[Sent, Diagnosis, Message]
+"""What was sent, why it is sent again, and the client's error."""
 
 
 class Downlink:
-    """Packs messages: one `Publisher` for each schema, one path for each node."""
+    """Packs messages: for each node a package from what it holds to the model of its message.
 
-    def __init__(self, nodes: Nodes, ledger: list[Transfer], compressor: Compressor, keyframe_every: int) -> None:
-        self._nodes, self._ledger = nodes, ledger
-        self._compressor, self._keyframe_every = compressor, keyframe_every
-        self._publishers: dict[str, Publisher] = {}
+    ``told`` is what all clients are told alike; ``reference_bytes`` bounds what is kept of models that clients hold.
+    """
 
-    def pack_all(self, messages: Sequence[Message], told: Instructions) -> list[Sent]:
-        """Return the messages as they should be sent. Strategies share one content among many: it is read once."""
-        cohort = [message.metadata.dst_node_id for message in messages]
-        read: dict[int, dict[str, Tensor]] = {}
-        for message in messages:
-            if id(message.content) not in read and carrier.compressible(message.content):
-                read[id(message.content)] = carrier.to_tensors(message.content)
-        shares = self._nodes.importances(cohort)
-        return [self._pack(message, read.get(id(message.content), {}), cohort, shares, told) for message in messages]
-
-    def _pack(
+    def __init__(
         self,
-        message: Message,
-        tensors: dict[str, Tensor],
-        cohort: Sequence[int],
-        shares: Mapping[int, float],
+        nodes: Nodes,
+        rounds: Rounds,
+        ledger: list[Transfer],
         told: Instructions,
-    ) -> Sent:
-        node_id = message.metadata.dst_node_id
-        node = self._nodes[node_id]
-        if not tensors or node.plain:
-            self._record_dense(node_id, tensors, told.round)
-            return Sent(message, tensors, node.held, told.round, packed=False)
-        publisher, encode_s = self._publish(tensors, cohort, told)
-        path = publisher.path(node.held)
-        personal = replace(
-            told,
-            accepted=node.accepted,
+        compressor: Compressor,
+        reference_bytes: int,
+    ) -> None:
+        self._nodes, self._rounds, self._ledger, self._told = nodes, rounds, ledger, told
+        self._references = References(compressor, told.exact, reference_bytes)
+        self.session = secrets.randbits(32)
+
+    def pack(self, messages: Sequence[Message], cohort: Sequence[int]) -> list[Sent]:
+        """Return the messages as they should be sent. Strategies share one content among many: it is read once.
+
+        ``cohort`` are the nodes of this round. Messages without arrays, and those to nodes without thinwire, stay as
+        they are.
+        """
+        shares = self._nodes.importances(cohort)
+        contents: dict[int, tuple[Arrays, Model]] = {}
+        packed = []
+        for message in messages:
+            if id(message.content) not in contents:
+                arrays = records.read(message.content)
+                contents[id(message.content)] = arrays, Model.of(arrays.tensors)
+            arrays, model = contents[id(message.content)]
+            node = self._nodes[int(message.metadata.dst_node_id)]
+            if arrays.tensors and not node.plain:
+                packed.append(self._packed(message, arrays, model, node, self._personal(message, node, cohort, shares)))
+            else:
+                packed.append(self._dense(message, arrays, model))
+        self.forget_unheld()
+        return packed
+
+    def pack_again(self, retries: Sequence[Retrying]) -> list[Sent]:
+        """Return messages anew whose clients could not make use of them, as the diagnoses say."""
+        again = []
+        for before, diagnosis, _ in retries:
+            message, node = before.original, self._nodes[before.node_id]
+            if diagnosis.retry is Retry.WHOLE:
+                told = self._personal(message, node, [before.node_id], {})
+                sent = self._packed(message, before.arrays, before.model, node, told)
+            else:
+                sent = self._dense(message, before.arrays, before.model)
+                sent.message = _like(message, message.content)
+            sent.known_as, sent.attempt, sent.diagnosis = before.known_as, before.attempt + 1, diagnosis
+            again.append(sent)
+        self.forget_unheld()
+        return again
+
+    def forget_unheld(self) -> None:
+        """Drop the references that no node holds any more, and those that are over the limit."""
+        self._nodes.drop(self._references.drop_all_but(self._nodes.live()))
+
+    def _packed(self, message: Message, arrays: Arrays, model: Model, node: Node, told: Instructions) -> Sent:
+        losses = self._nodes.losses
+        signals = Signals(told.round, told.rounds or None, loss=losses[-1] if losses else None)
+        path = self._references.path(model, tuple(node.held), signals, self._nodes.losses_since(-1))
+        node.sequence += 1
+        base = path.base.id if path.base else b""
+        near = b"" if base else self._references.near(model, [sent.target for sent in node.in_flight.values()])
+        lineage = node.lineage_of(base if path.frame else path.to.id, near)
+        sent = Sent(message, message, model, told.round, True, arrays, node.sequence, path.to.id, base, lineage)
+        node.send(sent)
+        data = self._package(sent, path, node.keep(), told).dumps()
+        sent.message = _like(message, records.with_data(message.content, data, records.DOWN, arrays.others))
+        self._record(sent, path, len(data))
+        return sent
+
+    def _package(self, sent: Sent, path: Path, keep: tuple[bytes, ...], told: Instructions) -> Package:
+        places = {name: at for at, name in enumerate(sent.arrays.order)}
+        others = tuple((places[name], name) for name in sent.arrays.others)
+        all_exact = len(path.to.exact) == len(sent.arrays.tensors)
+        exact = frozenset[int]() if all_exact else path.to.exact
+        flags = UNTYPED * sent.arrays.untyped | ALL_EXACT * all_exact
+        base = sent.base or NOTHING
+        head = (self.session, sent.sequence, sent.lineage, path.to.hash, told, base, path.frame)
+        return Package(*head, keep, path.verbatim, path.alone, exact, others, flags)
+
+    def _personal(
+        self, message: Message, node: Node, cohort: Sequence[int], shares: Mapping[int, float]
+    ) -> Instructions:
+        """Return what one client is told."""
+        node_id = int(message.metadata.dst_node_id)
+        return replace(
+            self._told,
+            round=max(1, self._rounds.number),
             volume_quantile=self._nodes.volume_quantile(node_id, cohort),
             importance=shares.get(node_id, -1.0),
-            elapsed_s=node.elapsed_s,
-            missed=node.missed,
-            missed_s=node.missed_s,
+            fates=tuple(node.fates.values()),
             losses=self._nodes.losses_since(node.accepted),
         )
-        data = publisher.package(path, personal)
-        self._record(node_id, path, len(data), publisher, encode_s, told.round)
-        after = publisher.after(path, node.held)
-        node.held = _certain(node.held, after)
-        exact = {name: x.to(publisher.schema[name].dtype) for name, x in tensors.items()}
-        return Sent(_with_package(message, data), exact, after, told.round, packed=True)
 
-    def _publish(
-        self, tensors: dict[str, Tensor], cohort: Sequence[int], told: Instructions
-    ) -> tuple[Publisher, float]:
-        """Make the tensors the current model of their schema; the dtypes of the first model stay."""
-        key = repr([(name, tuple(x.shape)) for name, x in tensors.items()])
-        if key not in self._publishers:
-            self._publishers[key] = Publisher(tensors, self._compressor, self._keyframe_every)
-        publisher, started = self._publishers[key], time.perf_counter()
-        held = [self._nodes[node_id].held for node_id in cohort]
-        fresh = publisher.publish(tensors, self._signals(told), held)
-        return publisher, time.perf_counter() - started if fresh else 0.0
+    def _dense(self, message: Message, arrays: Arrays, model: Model) -> Sent:
+        round_ = max(1, self._rounds.number)
+        sent = Sent(message, message, model, round_, False, arrays)
+        if arrays.order:
+            size = arrays.dense_bytes
+            self._ledger.append(Transfer(round_, sent.node_id, "down", "dense", size, size, message=sent.kind))
+        return sent
 
-    def _signals(self, told: Instructions) -> Signals:
-        losses = self._nodes.losses
-        return Signals(told.round, told.rounds or None, loss=losses[-1] if losses else None)
-
-    def _record(self, node_id: int, path: Path, size: int, publisher: Publisher, encode_s: float, round_: int) -> None:
-        dense = sum(spec.nbytes for spec in publisher.schema.values())
-        if path.kind != "delta":
-            self._ledger.append(Transfer(round_, node_id, "down", path.kind, size, dense, encode_s=encode_s))
-            return
-        sizes = {carrier.short(name): t.payload_bytes for name, t in publisher.report.tensors.items()}
-        nmse = publisher.report.nmse
-        self._ledger.append(Transfer(round_, node_id, "down", path.kind, size, dense, nmse, encode_s, tensors=sizes))
-
-    def _record_dense(self, node_id: int, tensors: dict[str, Tensor], round_: int) -> None:
-        if tensors:
-            size = dense_bytes(tensors)
-            self._ledger.append(Transfer(round_, node_id, "down", "dense", size, size))
+    def _record(self, sent: Sent, path: Path, size: int) -> None:
+        beside = sum(len(array.data) for array in sent.arrays.others.values())
+        sizes = {short(name): t.payload_bytes for name, t in path.report.tensors.items()}
+        self._ledger.append(
+            Transfer(
+                sent.round,
+                sent.node_id,
+                "down",
+                path.kind,
+                size + beside,
+                sent.arrays.dense_bytes,
+                path.report.nmse if path.frame else None,
+                path.encode_s,
+                tensors=sizes,
+                message=sent.kind,
+                record=sent.record,
+                codecs=codecs_of(path.report),
+                not_compressed=beside,
+            )
+        )
 
 
-def _certain(before: Held, after: Held) -> Held:
-    """Return what a node holds whether or not the package arrives: all that is known until its reply comes."""
-    return Held(
-        before.current if before.current == after.current else None,
-        before.keyframe if before.keyframe == after.keyframe else None,
-    )
-
-
-def _with_package(message: Message, data: bytes) -> Message:
-    """Return a new message to the same address whose arrays are a package: the strategy's own is never changed."""
-    first = next(iter(message.content.array_records))
-    content: RecordDict = carrier.replace_arrays(message.content, {first: carrier.carry(data, carrier.DOWN)})
+def _like(message: Message, content: RecordDict) -> Message:
+    """Return a new message to the same address: the strategy's own is never changed."""
     about = message.metadata
     return Message(
         content, dst_node_id=about.dst_node_id, message_type=about.message_type, ttl=about.ttl, group_id=about.group_id

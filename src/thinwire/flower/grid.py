@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from flwr.app import Message
+from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
-from thinwire.flower.downlink import Downlink
-from thinwire.flower.exchange import Clock, Timed
-from thinwire.flower.instructions import Instructions
+from thinwire.flower import records
+from thinwire.flower.diagnosis import Diagnosis, Retry, diagnose
+from thinwire.flower.downlink import Downlink, Retrying
+from thinwire.flower.engine import MOD_FAILED, set_message_id, set_reply_to
 from thinwire.flower.ledger import Transfer
-from thinwire.flower.nodes import TRAINS, Nodes, Sent
+from thinwire.flower.message_timer import MessageTimer, Timed
+from thinwire.flower.nodes import IN_FLIGHT, Nodes, Sent
+from thinwire.flower.protocol import Instructions
+from thinwire.flower.round_log import RoundLog
+from thinwire.flower.rounds import Rounds
+from thinwire.flower.update import STATISTICS
 from thinwire.flower.uplink import Uplink
 from thinwire.registry import text
 from thinwire.zoo import compressor
+
+_MOST_RETRIES = 2
 
 
 class CompressedGrid(Grid):
     """A Grid that compresses models on their way out and opens compressed updates on their way in.
 
-    ``uplink`` and ``downlink`` are a method's name, a codec, a policy or a compressor, as text or object. ``rounds`` is
-    told to policies that tighten over a run. A malformed, non-finite or outsized reply becomes that client's failure,
-    with a reason; the strategy goes on with the others. ``ledger`` records every transfer. Raises ValueError on a
-    description that cannot be read.
+    A malformed, non-finite or outsized reply becomes that client's failure, with a reason; the strategy goes on with
+    the others. A client that lost its state, or that runs without thinwire, is sent the message again, so that no round
+    loses it. Threads may use it side by side. ``ledger`` records every transfer.
+
+    Args:
+        grid: the Grid that delivers.
+        uplink: how clients compress: a method's name, a codec, a policy or a compressor, as text or object.
+        downlink: the same for the server.
+        rounds: told to policies that tighten over a run.
+        exact: patterns of names, such as ``"*running_* head.*"``: these tensors travel losslessly, both ways.
+        reference_bytes: most bytes of models that are kept since clients hold them; a client whose reference had to go
+            is sent the whole model.
+
+    Raises:
+        TypeError: ``grid`` is no Grid.
+        ValueError: a description that cannot be read, or a grid that compresses already.
     """
 
     def __init__(
@@ -33,19 +55,29 @@ class CompressedGrid(Grid):
         uplink: object = "auto",
         downlink: object = "auto",
         rounds: int | None = None,
-        keyframe_every: int = 4,
+        exact: str = STATISTICS,
+        reference_bytes: int = 1 << 31,
     ) -> None:
+        if isinstance(grid, CompressedGrid):
+            raise ValueError("this Grid compresses already: wrap it once (compress_server does so by itself)")
         compressor(uplink, "up")
+        told = Instructions(uplink if isinstance(uplink, str) else text(uplink), 1, rounds or 0, exact=exact)
         self.ledger: list[Transfer] = []
         self.nodes = Nodes()
-        self._grid, self._clock, self._rounds, self._round = grid, Clock(grid), rounds or 0, 0
-        self._uplink_text = uplink if isinstance(uplink, str) else text(uplink)
-        self._downlink = Downlink(self.nodes, self.ledger, compressor(downlink, "down"), keyframe_every)
-        self._uplink = Uplink(self.nodes, self.ledger)
+        self._grid, self._timer, self._rounds, self._lock = grid, MessageTimer(grid), Rounds(), threading.RLock()
+        self._downlink = Downlink(
+            self.nodes, self._rounds, self.ledger, told, compressor(downlink, "down"), reference_bytes
+        )
+        self._uplink = Uplink(self.nodes, self.ledger, self._downlink.session)
+        self.rounds_log = RoundLog(self.ledger)
         self._waiting: dict[str, Sent] = {}
+        self._newest: dict[str, str] = {}
+        """By the id that the strategy knows: that of a message's second sending."""
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the inner Grid's."""
+        if name.startswith("_"):  # so that copying, which asks before there is an inner Grid, ends
+            raise AttributeError(name)
         return getattr(self._grid, name)
 
     def set_run(self, run: Any) -> None:
@@ -67,38 +99,117 @@ class CompressedGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Compress and push."""
-        packed = self._pack(messages)
-        ids = self._clock.push([sent.message for sent in packed])
-        self._waiting.update(zip(ids, packed, strict=True))
-        return ids
+        return self._push(self._pack(messages))
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Pull and open."""
-        return [self._open(timed) for timed in self._clock.pull(message_ids)]
+        """Pull and open. A message that had to be sent again has no reply until its second sending has one."""
+        with self._lock:
+            newest = [self._newest.get(message_id, message_id) for message_id in message_ids]
+        with self._lock:
+            replies, retries = self._open(self._timer.pull(newest))
+            again = self._downlink.pack_again(retries)
+        for sent, message_id in zip(again, self._push(again), strict=True):
+            self._newest[sent.known_as] = message_id
+        return replies
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Compress, send, wait and open. Of a client whose reply never came only what is certain counts as held."""
-        packed = self._pack(messages)
-        replies = self._clock.exchange([sent.message for sent in packed], timeout)
-        ids = [sent.message.metadata.message_id for sent in packed]
-        self._waiting.update(zip(ids, packed, strict=True))
-        opened = [self._open(timed) for timed in replies]
-        for message_id in ids:
-            if (sent := self._waiting.pop(message_id, None)) and sent.packed:
-                self.nodes[sent.node_id].miss(sent.round, self._clock.elapsed_s(message_id))
-        return opened
+        end = None if timeout is None else time.monotonic() + timeout
+        packed, replies = self._pack(messages), list[Message]()
+        while packed:
+            left = None if end is None else max(0.0, end - time.monotonic())
+            timed = self._timer.exchange([sent.message for sent in packed], left)
+            with self._lock:
+                self._register(packed, [sent.message.metadata.message_id for sent in packed])
+                opened, retries = self._open(timed)
+                replies += opened
+                self._lose([sent.message.metadata.message_id for sent in packed])
+                if end is not None and time.monotonic() >= end:
+                    replies += [error for _, _, error in retries]
+                    retries = []
+                packed = self._downlink.pack_again(retries)
+        return replies
+
+    def finish(self) -> None:
+        """Log the last round and what the whole run cost; warn of a run in which nothing was compressed."""
+        with self._lock:
+            self.rounds_log.round_ends(self._rounds.number, self.nodes)
+            self.rounds_log.run_ends()
 
     def _pack(self, messages: Iterable[Message]) -> list[Sent]:
         outgoing = list(messages)
-        if any(message.metadata.message_type == TRAINS for message in outgoing):
-            self._begin_round()
-        return self._downlink.pack_all(outgoing, Instructions(self._uplink_text, max(1, self._round), self._rounds))
+        with self._lock:
+            if self._rounds.begins(outgoing) and self._rounds.number > 1:
+                self.nodes.end_round()
+                self.rounds_log.round_ends(self._rounds.number - 1, self.nodes)
+            return self._downlink.pack(outgoing, self._rounds.cohort(outgoing))
 
-    def _begin_round(self) -> None:
-        if self._round:
-            self.nodes.end_round()
-        self._round += 1
+    def _push(self, packed: Sequence[Sent]) -> list[str]:
+        ids = self._timer.push([sent.message for sent in packed])
+        with self._lock:
+            self._register(packed, ids)
+            for node_id in {sent.node_id for sent in packed}:
+                to_node = [message_id for message_id, sent in self._waiting.items() if sent.node_id == node_id]
+                self._lose(to_node[:-IN_FLIGHT])
+        return ids
 
-    def _open(self, timed: Timed) -> Message:
-        sent = self._waiting.pop(timed.reply.metadata.reply_to_message_id, None)
-        return timed.reply if sent is None else self._uplink.open(timed.reply, sent, timed.elapsed_s)
+    def _register(self, packed: Sequence[Sent], ids: Sequence[str]) -> None:
+        for sent, message_id in zip(packed, ids, strict=True):
+            sent.known_as = sent.known_as or message_id
+            set_message_id(sent.original, sent.known_as)
+            self._waiting[message_id] = sent
+
+    def _lose(self, ids: Sequence[str]) -> None:
+        """Wait for no replies to these any more."""
+        for message_id in ids:
+            if sent := self._waiting.pop(message_id, None):
+                self.nodes[sent.node_id].miss(sent, self._timer.elapsed_s(message_id))
+                self._newest.pop(sent.known_as, None)
+                self.rounds_log.failed(sent, "no reply in time")
+
+    def _open(self, timed: Sequence[Timed]) -> tuple[list[Message], list[Retrying]]:
+        """Return the replies as the strategy expects them, and the messages to send again with their clients' errors."""
+        replies: dict[int, Message] = {}
+        answers, retries = dict[int, tuple[Message, Sent, float]](), list[Retrying]()
+        for at, (reply, elapsed_s) in enumerate(timed):
+            sent = self._waiting.pop(reply.metadata.reply_to_message_id, None)
+            if sent is None:
+                replies[at] = self._unexpected(reply)
+            elif not reply.has_error():
+                answers[at] = reply, sent, elapsed_s
+            elif retry := self._failed(reply, sent, elapsed_s):
+                retries.append((sent, retry, reply))
+            else:
+                replies[at] = reply
+            if sent is not None:
+                set_reply_to(reply, sent.known_as)
+                self._newest.pop(sent.known_as, None)
+        opened = self._uplink.open(list(answers.values()))
+        for (at, (_, sent, _)), message in zip(answers.items(), opened, strict=True):
+            set_reply_to(message, sent.known_as)
+            self.rounds_log.answered(sent, message)
+            replies[at] = message
+        return [replies[at] for at in sorted(replies)], retries
+
+    def _failed(self, reply: Message, sent: Sent, elapsed_s: float) -> Diagnosis | None:
+        """Note a client's error; returns why to send its message again, or None where there is nothing to try."""
+        node, reason = self.nodes[sent.node_id], reply.error.reason or ""
+        node.miss(sent, elapsed_s)
+        self._uplink.record_refusal(reason, sent)
+        diagnosis = diagnose(reply.error.code, reason, sent.packed, node.proven)
+        if diagnosis.retry is Retry.WHOLE:
+            node.forget()
+        if diagnosis.retry is not None and sent.attempt <= _MOST_RETRIES:
+            return diagnosis
+        self.rounds_log.failed(sent, diagnosis.text)
+        return None
+
+    def _unexpected(self, reply: Message) -> Message:
+        """Return a reply to a message that is not known, or was given up: as it is, if a strategy can read it."""
+        if reply.has_error() or records.carried(reply.content, records.UP) is None:
+            return reply
+        reason = "this compressed update answers a message that is not waited for any more"
+        error = Message(Error(MOD_FAILED, f"thinwire: {reason}"), reply_to=reply)
+        set_reply_to(error, reply.metadata.reply_to_message_id)
+        set_message_id(error, reply.metadata.message_id)
+        return error

@@ -15,10 +15,9 @@ from typing import Literal
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
-from flwr.supercore.run import Run
 
 from . import engine
-from .engine import fixed_sampling, quiet_flwr
+from .engine import Run, fixed_sampling, quiet_flwr
 
 __all__ = ["LocalGrid", "Traffic", "fixed_sampling", "quiet_flwr", "run_local"]
 
@@ -122,6 +121,7 @@ class LocalGrid(Grid):
             self._known(message.metadata.dst_node_id)
         self._sends += bool(sent)
         self._elapsed = {message_id: self._elapsed[message_id] for message_id in self._replies}
+        engine.identify_messages(sent, RUN_ID, SERVER_NODE_ID)
         deflated = engine.deflate(sent)
         for message, data in zip(sent, deflated, strict=True):
             self._deliver(message, data)

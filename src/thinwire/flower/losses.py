@@ -15,7 +15,8 @@ _FAR, _LARGEST = 10.0, 1e30
 
 def loss_of(reply: Message) -> float | None:
     """Return the training loss among a reply's metrics; None where there is none, or none that can be."""
-    for record in reply.content.metric_records.values():
+    metrics = [*reply.content.metric_records.values(), *reply.content.config_records.values()]
+    for record in metrics:
         for name in NAMES:
             if isinstance(loss := record.get(name), int | float) and abs(loss) <= _LARGEST:
                 return float(loss)
@@ -25,8 +26,9 @@ def loss_of(reply: Message) -> float | None:
 def samples_of(reply: Message) -> int | None:
     """Return ``num-examples`` of a reply's metrics, where it has any that can be."""
     for record in reply.content.metric_records.values():
-        if isinstance(count := record.get("num-examples"), int | float) and 0 < count < 2**53:
-            return max(1, int(count))
+        for name in ("num-examples", "num_examples"):
+            if isinstance(count := record.get(name), int | float) and 0 < count < 2**53:
+                return max(1, int(count))
     return None
 
 

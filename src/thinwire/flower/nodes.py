@@ -6,68 +6,150 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flwr.app import Message
-from torch import Tensor
 
-from thinwire.flower.instructions import MOST_LOSSES
 from thinwire.flower.losses import average
-from thinwire.flower.references import Held
+from thinwire.flower.names import records_of
+from thinwire.flower.protocol import MOST_LOSSES, Fate, Outcome
+from thinwire.flower.references import Model
 from thinwire.policy.importance import importances
 
-TRAINS = "train"
-"""The type of messages that begin a round."""
+IN_FLIGHT = 8
+"""Messages to one node whose replies are waited for; the oldest of more is given up."""
+_FATES = 32
+_LINEAGES = 4
+"""Models that one node is sent in turns, each as a difference to what it holds of it; of more, the oldest goes."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A reference that a node holds, for its reply said so."""
+
+    id: bytes
+    lineage: int
+    sequence: int
+    """The message that brought it, or the last one that named it."""
+
+
+@dataclass
+class Sent:
+    """What is needed to open the reply to a message."""
+
+    original: Message
+    """As the strategy made it."""
+    message: Message
+    """As it was pushed."""
+    model: Model
+    round: int
+    packed: bool
+    arrays: Arrays
+    sequence: int = 0
+    target: bytes = b""
+    """The id of what the node holds once it has read the message."""
+    base: bytes = b""
+    lineage: int = 0
+    known_as: str = ""
+    """The id by which the strategy knows the message: that of its first sending."""
+    attempt: int = 1
+    diagnosis: Diagnosis | None = None
+    """Why it is sent again."""
+
+    @property
+    def node_id(self) -> int:
+        """The node that the message went to."""
+        return int(self.message.metadata.dst_node_id)
+
+    @property
+    def kind(self) -> str:
+        """The type of the message, such as ``train`` or ``query.embeddings``."""
+        return str(self.message.metadata.message_type)
+
+    @property
+    def record(self) -> str:
+        """The names of the records that hold the arrays."""
+        return ", ".join(records_of(self.arrays.order))
 
 
 @dataclass
 class Node:
     """One client, as far as the server is certain."""
 
-    held: Held = field(default_factory=Held)
+    held: dict[bytes, Held] = field(default_factory=dict)
+    in_flight: dict[int, Sent] = field(default_factory=dict)
+    """Messages with a package, by sequence."""
+    fates: dict[int, Fate] = field(default_factory=dict)
+    sequence: int = 0
+    lineages: int = 0
     accepted: int = -1
     """The last round whose reply was accepted; -1: none."""
-    elapsed_s: float = -1.0
-    """How long that round took, from sending the message until the reply was there; -1: not known."""
-    missed: int = -1
-    """The newest round whose reply was not taken, if none was since; -1: none."""
-    missed_s: float = -1.0
-    """How long that reply was waited for; -1: not known."""
     samples: int | None = None
     plain: bool = False
-    """It runs without thinwire."""
+    """It runs without thinwire, or another version."""
     proven: bool = False
     """It answered a compressed model: it runs thinwire."""
-    strikes: int = 0
-    """Failures in a row on compressed models, before it was proven."""
+    stateless: bool = False
+    """It keeps nothing between messages."""
 
-    def accept(self, round_: int, elapsed_s: float) -> None:
-        """Note that the reply of a round was taken, so many seconds after its message was sent."""
-        self.accepted, self.elapsed_s, self.missed, self.missed_s = round_, elapsed_s, -1, -1.0
+    def send(self, sent: Sent) -> None:
+        """Note that a package is on its way."""
+        self.in_flight[sent.sequence] = sent
+        self._tell(Fate(sent.sequence, Outcome.WAITING))
 
-    def miss(self, round_: int, waited_s: float) -> None:
-        """Note that the reply of a round was not taken: the first of its messages, if several of them fail."""
-        if round_ > max(self.accepted, self.missed):
-            self.missed, self.missed_s = round_, waited_s
+    def accept(self, sent: Sent, seconds: float) -> None:
+        """Note that a reply was taken: the node holds what its message brought."""
+        self.in_flight.pop(sent.sequence, None)
+        self._tell(Fate(sent.sequence, Outcome.TAKEN, seconds))
+        self.accepted = max(self.accepted, sent.round)
+        self.hold(sent)
+
+    def hold(self, sent: Sent) -> None:
+        """Note that the node has what a message brought, the newest of its lineage."""
+        self.in_flight.pop(sent.sequence, None)
+        if self.stateless:
+            self.held = {}
+            return
+        newest = max((held.sequence for held in self.held.values() if held.lineage == sent.lineage), default=-1)
+        if sent.sequence > newest:
+            others = {id: held for id, held in self.held.items() if held.lineage != sent.lineage and id != sent.target}
+            self.held = others | {sent.target: Held(sent.target, sent.lineage, sent.sequence)}
+        while len(self.held) > _LINEAGES:
+            del self.held[min(self.held.values(), key=lambda held: held.sequence).id]
+
+    def miss(self, sent: Sent, seconds: float) -> None:
+        """Note that a reply was not taken, after so many seconds: late, lost or refused."""
+        if self.in_flight.pop(sent.sequence, None):
+            self._tell(Fate(sent.sequence, Outcome.LOST, seconds))
 
     def forget(self) -> None:
         """Note that the client lost its state."""
-        self.held = Held()
-        self.accept(-1, -1.0)
+        self.held, self.accepted = {}, -1
 
+    def lineage_of(self, base: bytes, near: bytes) -> int:
+        """Return the lineage of a model that is sent as a difference to ``base``; empty: whole.
 
-@dataclass(frozen=True)
-class Sent:
-    """What is needed to open the reply to a message."""
+        It goes on if the base is the newest of its own. A model that is sent whole goes on with that of a message in
+        flight that brings one ``near`` to it, or where nothing else is known of what the node holds.
+        """
+        if (held := self.held.get(base)) is not None:
+            newest = max(other.sequence for other in self.held.values() if other.lineage == held.lineage)
+            if held.sequence == newest:
+                return held.lineage
+        elif not base:
+            flying = [sent.lineage for sent in self.in_flight.values() if sent.target == near]
+            if flying or (self.lineages and not self.held):
+                return flying[-1] if flying else self.lineages
+        self.lineages += 1
+        return self.lineages
 
-    message: Message
-    tensors: dict[str, Tensor]
-    """The server's own full-precision arrays, in the dtypes that clients hold: what an update is added to."""
-    after: Held
-    round: int
-    packed: bool
+    def keep(self) -> tuple[bytes, ...]:
+        """Return the ids that later messages may build on."""
+        flying = {id for sent in self.in_flight.values() for id in (sent.base, sent.target)}
+        return tuple(sorted({*self.held, *flying} - {b""}))
 
-    @property
-    def node_id(self) -> int:
-        """The node that the message went to."""
-        return int(self.message.metadata.dst_node_id)
+    def _tell(self, fate: Fate) -> None:
+        self.fates[fate.sequence] = fate
+        for sequence in sorted(self.fates)[:-_FATES]:
+            if sequence not in self.in_flight:
+                del self.fates[sequence]
 
 
 @dataclass
@@ -82,6 +164,16 @@ class Nodes:
 
     def __getitem__(self, node_id: int) -> Node:
         return self.by_id.setdefault(node_id, Node())
+
+    def live(self) -> set[bytes]:
+        """Return the ids of all references that some node holds or is being sent."""
+        return {id for node in self.by_id.values() for id in node.keep()}
+
+    def drop(self, ids: Sequence[bytes]) -> None:
+        """Note that references are gone: who holds one is sent the whole model."""
+        for node in self.by_id.values():
+            for id in ids:
+                node.held.pop(id, None)
 
     def volume_quantile(self, node_id: int, cohort: Sequence[int]) -> float:
         """Return the fraction of the cohort's known clients with at most as many samples; -1 where it is not known."""
@@ -104,8 +196,3 @@ class Nodes:
     def losses_since(self, accepted: int) -> tuple[float | None, ...]:
         """Return the losses that a client was not told, or forgot, whose reply of round ``accepted`` came last."""
         return tuple(self.losses[max(0, accepted - 1) :][-MOST_LOSSES:])
-
-
-def dense_bytes(tensors: dict[str, Tensor]) -> int:
-    """Return the bytes of the tensors as they are."""
-    return sum(x.numel() * x.itemsize for x in tensors.values())

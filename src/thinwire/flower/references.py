@@ -1,219 +1,218 @@
-"""The references that server and clients share, bit for bit: deltas and keyframes, as in video.
+"""What the server knows that its clients hold, and the way from there to the model of a message.
 
-Server: `Publisher`. For every distinct model it makes one delta from the last reference (the *chain*), lazily one delta
-from the last keyframe for clients that missed rounds (the *star*, the same bytes for all of them) and lazily a lossless
-snapshot. A client gets whichever path is smallest. What a delta did not send, the next difference holds: that is the
-downlink's error feedback. The client's side is `shelf.follow`.
+A package for a node depends on what that node was sent before, and on nothing that was meant for others. Nodes of equal
+history get equal bytes, which are made once: in a federation where all take part that is one difference a round. What
+one difference did not send the next one holds: that is the downlink's error feedback.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from torch import Tensor
 
-from thinwire.codec import Encoded, State, encode, specs
+from thinwire.codec import Encoded, Specs, State, specs
 from thinwire.compressor import Compressor, Report
-from thinwire.delta import add, check_finite, subtract, zeros
 from thinwire.feedback import NoFeedback
-from thinwire.flower.instructions import Instructions
-from thinwire.flower.missed import policy_state
-from thinwire.flower.package import KEYFRAME, NOTHING, SNAPSHOT, Package, Step, model_hash
-from thinwire.flower.shelf import Reference, Tensors
+from thinwire.flower.policy_replay import caught_up, policy_state
+from thinwire.flower.protocol import ID_BYTES, model_hash
+from thinwire.flower.records import dense_bytes
+from thinwire.flower.update import View, apply_update, encode_update, same_bits
+from thinwire.kernels.distortion import energy
 from thinwire.policy import Signals
-from thinwire.registry import parse
-from thinwire.wire import decode_message, dumps
+from thinwire.wire import dumps
 
 _WEIGHTS_TIGHTER = 0.01
-"""A first delta holds weights, not an update: its error is bounded a hundred times tighter."""
+"""Who holds nothing is sent weights, not an update: their error is bounded a hundred times tighter."""
+_PATHS = 64
+
+
+@dataclass(frozen=True)
+class Model:
+    """The arrays of a message as the server has them."""
+
+    tensors: dict[str, Tensor]
+    id: bytes
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor]) -> Model:
+        """Return the model of these tensors; they are read only, and must not change."""
+        return cls(tensors, model_hash(tensors))
+
+    @property
+    def specs(self) -> Specs:
+        """Names, shapes and dtypes."""
+        return specs(self.tensors)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model that clients hold: what they made of a package."""
+
+    tensors: dict[str, Tensor]
+    hash: bytes
+    model_id: bytes
+    """The model that it stands for."""
+    round: int
+    exact: frozenset[int] = frozenset()
+    """Positions of the tensors that are exactly the model's."""
+    kept: State = field(default_factory=dict)
+    """What the downlink's policy remembers of the way here."""
+
+    @property
+    def id(self) -> bytes:
+        """The start of the hash, which names it in packages."""
+        return self.hash[:ID_BYTES]
 
 
 @dataclass(frozen=True)
 class Path:
-    """Steps from a base that a client holds to a reference."""
+    """The way from a base to a reference: what is sent, and where it leads."""
 
-    base: bytes
-    steps: tuple[Step, ...]
     to: Reference
-    kind: str
+    base: Reference | None = None
+    """None: from nothing; or the client holds ``to`` already, if there is no frame."""
+    frame: bytes = b""
+    verbatim: frozenset[int] = frozenset()
+    """Positions of the tensors of which the frame holds the values, not differences."""
+    alone: frozenset[int] = frozenset()
+    """Positions of the tensors that are differences to zeros."""
+    report: Report = field(default_factory=Report)
+    encode_s: float = 0.0
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the steps in a package."""
-        return sum(step.nbytes for step in self.steps)
+    def kind(self) -> Literal["held", "whole", "delta"]:
+        """What the ledger calls it."""
+        return "delta" if self.base else "whole" if self.frame else "held"
 
 
-@dataclass(frozen=True)
-class Link:
-    """Steps from a base to the next link's."""
+class References:
+    """All references that some client holds, and the paths to them that were made last.
 
-    base: bytes
-    steps: tuple[Step, ...]
+    ``most_bytes`` bounds the references that are kept; of those used least, nodes are sent the whole model again.
+    """
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the steps in a package."""
-        return sum(step.nbytes for step in self.steps)
-
-
-@dataclass(frozen=True)
-class Held:
-    """The ids of what a client holds: the last model it received and the last keyframe. None: nothing."""
-
-    current: bytes | None = None
-    keyframe: bytes | None = None
-
-    def ids(self) -> set[bytes]:
-        """Return the ids."""
-        return {id for id in (self.current, self.keyframe) if id is not None}
-
-
-class Publisher:
-    """The server's side for one schema: what every model was sent as, and each client's shortest way to it."""
-
-    def __init__(self, first: Mapping[str, Tensor], compressor: Compressor, keyframe_every: int = 4) -> None:
-        self.schema = specs(first)
-        self.version = 0
-        self.report = Report()
+    def __init__(self, compressor: Compressor, exact: str, most_bytes: int) -> None:
         self._compressor = replace(compressor, feedback=NoFeedback())
-        self._every = keyframe_every
-        self._zero = self._keyframe = self._main = Reference.of(zeros(self.schema))
-        self._links: list[Link] = []
-        self._epochs: list[Link] = []
-        self._star: Path | None = None
-        self._snapshot: Step | None = None
-        self._content: Tensors = {}
-        self._content_id = b""
-        self._signals = Signals()
-        self._kept: State = {}
-        self._round_energy: float | None = None
+        self._exact, self._most_bytes = exact, most_bytes
+        self._held: OrderedDict[bytes, Reference] = OrderedDict()
+        self._paths: OrderedDict[tuple[bytes, bytes], Path] = OrderedDict()
+        self._distances: OrderedDict[tuple[bytes, bytes], float] = OrderedDict()
 
-    def publish(self, tensors: Mapping[str, Tensor], signals: Signals, cohort: Sequence[Held] = ()) -> bool:
-        """Make ``tensors`` the current model, in the schema's dtypes; False where it is the current one already.
+    def path(self, model: Model, held: Sequence[bytes], signals: Signals, losses: Sequence[float | None]) -> Path:
+        """Return the way to a model for a client that holds these references. Made once for all of equal history.
 
-        ``cohort`` is what the clients hold that will be sent it. Raises WireError where the model holds NaN or
-        infinity: nothing is changed then.
+        ``losses`` are those of all rounds so far. Raises ValueError for a codec that not every machine decodes to the
+        same bits.
         """
-        content = {name: tensors[name].to(spec.dtype) for name, spec in self.schema.items()}
-        content_id = model_hash(content)
-        if content_id == self._content_id:
-            return False
-        check_finite(content)
-        self._end_epoch()
-        base = self._base_for(cohort)
-        reached, step, self.report, self._kept = self._delta(base, content, signals)
-        self.version += 1
-        step = replace(step, flags=step.flags | (KEYFRAME if self._makes_keyframe() else 0))
-        self._links = [*(self._links if base is self._main else []), Link(base.id, (step,))]
-        self._main, self._content, self._content_id, self._signals = reached, content, content_id, signals
-        self._star = self._snapshot = None
-        return True
+        references = [self._held[id] for id in held if id in self._held]
+        for reference in references:
+            if reference.model_id == model.id:
+                return Path(reference)
+        base = self._nearest(model, references)
+        key = (model.id, base.hash if base else b"")
+        if key not in self._paths:
+            self._paths[key] = self._made(model, base, signals, losses)
+            found = self._paths[key]
+        else:
+            found = replace(self._paths[key], encode_s=0.0)
+        self._paths.move_to_end(key)
+        while len(self._paths) > _PATHS:
+            self._paths.popitem(last=False)
+        self._held[found.to.id] = found.to
+        self._held.move_to_end(found.to.id)
+        return found
 
-    def path(self, held: Held) -> Path:
-        """Return the smallest path to the current model for a client that holds these references."""
-        for reference in (self._main, *([self._star.to] if self._star else [])):
-            if reference.id in held.ids():
-                return Path(reference.id, (), reference, "held")
-        known = {self._zero.id, *held.ids()}
-        replay = self._replay(known)
-        if replay is not None and len(replay.steps) == 1:
-            return replay
-        options = [path for path in (replay, self._from_keyframe(known), self._whole()) if path is not None]
-        return min(options, key=lambda path: path.nbytes)
+    def near(self, model: Model, ids: Iterable[bytes]) -> bytes:
+        """Return which of these references is nearest to a model; empty: nothing is nearer."""
+        found = self._nearest(model, [self._held[id] for id in ids if id in self._held])
+        return found.id if found else b""
 
-    def package(self, path: Path, instructions: Instructions) -> bytes:
-        """Return the bytes that take a client along a path."""
-        base = NOTHING if path.base == self._zero.id else path.base
-        return Package(base, path.to.id, path.steps, instructions).dumps()
+    def drop_all_but(self, live: set[bytes]) -> list[bytes]:
+        """Forget what no client holds, and of the rest what is over the limit; returns the ids of the latter."""
+        for id in [id for id in self._held if id not in live]:
+            self._forget(id)
+        over, dropped = self._bytes() - self._most_bytes, []
+        for id in list(self._held)[:-1]:
+            if over <= 0:
+                break
+            over -= dense_bytes(self._held[id].tensors)
+            self._forget(id)
+            dropped.append(id)
+        return dropped
 
-    def after(self, path: Path, held: Held) -> Held:
-        """Return what a client holds once it followed a path: ids alone."""
-        flagged = any(step.flags & KEYFRAME for step in path.steps)
-        newest = self._main if self._makes_keyframe() and path.to is self._main else self._keyframe
-        return Held(path.to.id, newest.id if flagged else held.keyframe)
+    def _forget(self, id: bytes) -> None:
+        del self._held[id]
+        for key in [key for key, path in self._paths.items() if path.to.id == id]:
+            del self._paths[key]
 
-    def _makes_keyframe(self) -> bool:
-        return self.version == 1 or self.version % self._every == 0
+    def _nearest(self, model: Model, references: Sequence[Reference]) -> Reference | None:
+        """Return the reference that a difference to the model is smallest to; None: nothing is nearer.
 
-    def _end_epoch(self) -> None:
-        """After a keyframe its chain becomes one link, for clients that missed it; links that outgrow a snapshot go."""
-        if not self.version or not self._makes_keyframe():
-            return
-        steps = tuple(step for link in self._links for step in link.steps)
-        self._epochs.append(Link(self._keyframe.id, steps))
-        while sum(link.nbytes for link in self._epochs) > sum(spec.nbytes for spec in self.schema.values()):
-            self._epochs.pop(0)
-        self._keyframe, self._links = self._main, []
+        Only those of the same names and shapes count.
+        """
+        shapes = {name: x.shape for name, x in model.tensors.items()}
+        best, least = None, self._distance(model, None)
+        for reference in references:
+            if {name: x.shape for name, x in reference.tensors.items()} != shapes:
+                continue
+            if (distance := self._distance(model, reference)) <= least:
+                best, least = reference, distance
+        return best
 
-    def _base_for(self, cohort: Sequence[Held]) -> Reference:
-        """Return what to take the difference to: a keyframe that most must be sent anew starts from the last one."""
-        ahead = self.version + 1
-        current = sum(self._main.id in held.ids() for held in cohort)
-        return self._keyframe if ahead % self._every == 0 and 2 * current < len(cohort) else self._main
+    def _bytes(self) -> int:
+        return sum(dense_bytes(reference.tensors) for reference in self._held.values())
 
-    def _delta(self, base: Reference, content: Tensors, signals: Signals) -> tuple[Reference, Step, Report, State]:
-        """Return what is reached by which step, what that cost, and what the policy remembers of it."""
-        difference = subtract(content, base.tensors)
-        message, state, report = self._tightened(base, difference).compress(difference, self._kept, signals)
-        kept = policy_state(state)
-        if all(encoded.codec.lossless for encoded in message.values()):
-            # A float difference rounds: what must arrive exactly is sent as it is.
-            message, _, report = self._compressor.compress(content, self._kept, signals)
-            return Reference.of(content), Step(dumps(message, schema=True), SNAPSHOT), report, kept
-        for name, encoded in message.items():
+    def _distance(self, model: Model, base: Reference | None) -> float:
+        key = (model.id, base.hash if base else b"")
+        if key not in self._distances:
+            self._distances[key] = _distance(model.tensors, base.tensors if base else {})
+            while len(self._distances) > 4 * _PATHS:
+                self._distances.popitem(last=False)
+        return self._distances[key]
+
+    def _made(self, model: Model, base: Reference | None, signals: Signals, losses: Sequence[float | None]) -> Path:
+        started = time.perf_counter()
+        view = View(base.tensors, frozenset(base.tensors)) if base else View.from_nothing(model.specs)
+        compressor = self._tightened(base, signals.round)
+        kept = caught_up(compressor.policy, base.kept if base else {}, signals, losses, base.round if base else 0)
+        update = encode_update(model.tensors, view, compressor, kept, signals, exact=self._exact)
+        for name, encoded in update.message.items():
             _refuse_inexact(name, encoded)
-        reached = Reference.of(add(base.tensors, decode_message(message)))
-        return reached, Step(dumps(message, schema=base.id == self._zero.id)), report, kept
+        reached = dict(apply_update(update.message, update.verbatim, update.alone, view))
+        exact = frozenset(at for at, (name, x) in enumerate(reached.items()) if same_bits(x, model.tensors[name]))
+        shared = base is not None and specs(base.tensors) == model.specs
+        to = Reference(reached, model_hash(reached), model.id, signals.round, exact, policy_state(update.state))
+        frame = dumps(update.message, schema=not shared)
+        return Path(to, base, frame, update.verbatim, update.alone, update.report, time.perf_counter() - started)
 
-    def _tightened(self, base: Reference, difference: Tensors) -> Compressor:
-        """Scale a relative error bound so that its absolute error is that of one round's difference."""
-        energy = _energy(difference)
-        from_zero = base.id == self._zero.id
-        factor = _WEIGHTS_TIGHTER if from_zero else 1.0
-        if base is self._main and not from_zero:
-            self._round_energy = energy
-        elif self._round_energy is not None and energy:
-            factor = min(factor, self._round_energy / energy)
+    def _tightened(self, base: Reference | None, round_: int) -> Compressor:
+        """Scale a relative error bound so that its absolute error is about that of one round's difference."""
         bound = getattr(self._compressor.policy, "nmse", None)
-        if bound is None or factor == 1.0:
+        factor = _WEIGHTS_TIGHTER if base is None else 1 / max(1, round_ - base.round)
+        if bound is None or factor == 1:
             return self._compressor
         return replace(self._compressor, policy=replace(self._compressor.policy, nmse=bound * factor))  # type: ignore[type-var]
 
-    def _replay(self, known: set[bytes]) -> Path | None:
-        """Return the deltas that a client missed, through keyframes where it missed those too."""
-        links = [*self._epochs, *self._links]
-        for at in range(len(links) - 1, -1, -1):
-            if links[at].base in known:
-                steps = tuple(step for link in links[at:] for step in link.steps)
-                return Path(links[at].base, steps, self._main, "delta" if len(steps) == 1 else "deltas")
-        return None
 
-    def _from_keyframe(self, known: set[bytes]) -> Path | None:
-        """Return one cumulative delta against the last keyframe, made once for all that hold it."""
-        if self._keyframe.id not in known or self._makes_keyframe() or len(self._links) < 2:
-            return None
-        if self._star is None:
-            reached, step, _, _ = self._delta(self._keyframe, self._content, self._signals)
-            self._star = Path(self._keyframe.id, (step,), reached, "keyframe delta")
-        return self._star
-
-    def _whole(self) -> Path:
-        """Return a lossless snapshot of the reference."""
-        if self._snapshot is None:
-            message = {name: encode(parse("Planes()"), x) for name, x in self._main.tensors.items()}
-            flags = SNAPSHOT | (KEYFRAME if self._makes_keyframe() else 0)
-            self._snapshot = Step(dumps(message, schema=True), flags)
-        return Path(NOTHING, (self._snapshot,), self._main, "snapshot")
-
-
-def _energy(tensors: Mapping[str, Tensor]) -> float:
-    return sum(float(x.double().square().sum()) for x in tensors.values() if x.dtype.is_floating_point)
+def _distance(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> float:
+    """Return the energy of the difference of all floats; what is not finite does not count."""
+    total = 0.0
+    for name, x in tensors.items():
+        if x.dtype.is_floating_point and x.numel():
+            squares = energy(x - base[name].to(x.dtype) if name in base else x)
+            total += squares if math.isfinite(squares) else 0.0
+    return total
 
 
 def _refuse_inexact(name: str, encoded: Encoded) -> None:
-    inner = [part for part in encoded.parts.values() if isinstance(part, Encoded)]
     if not encoded.codec.exact:
         raise ValueError(f"{encoded.codec} may not carry {name!r}: not every machine decodes the same bits from it")
-    for part in inner:
-        _refuse_inexact(name, part)
+    for part in encoded.parts.values():
+        if isinstance(part, Encoded):
+            _refuse_inexact(name, part)

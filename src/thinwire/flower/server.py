@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flwr.app import Context
+from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
+from thinwire.flower.engine import show_log
 from thinwire.flower.grid import CompressedGrid
 from thinwire.flower.ledger import write_ledger
+from thinwire.flower.update import STATISTICS
 from thinwire.zoo import compressor
 
 
 class _CompressedServerApp(ServerApp):
-    def __init__(self, inner: ServerApp, uplink: object, downlink: object, rounds: int | None, ledger: str) -> None:
+    """A ServerApp that runs another on a CompressedGrid. What is registered with it is registered with the other."""
+
+    def __init__(self, inner: ServerApp, options: dict[str, Any], ledger: str) -> None:
         super().__init__()
-        self._inner, self._uplink, self._downlink = inner, uplink, downlink
-        self._rounds, self._ledger = rounds, ledger
+        self._inner, self._options, self._ledger = inner, options, ledger
 
     def __call__(self, grid: Grid, context: Context) -> None:
+        show_log()
         config: dict[str, Any] = dict(context.run_config)
-        uplink, downlink = config.get("uplink") or self._uplink, config.get("downlink") or self._downlink
-        rounds = self._rounds or config.get("num-server-rounds") or 0
-        compressed = CompressedGrid(grid, uplink, downlink, int(rounds))
+        options = self._options | {name: config[name] for name in ("uplink", "downlink", "exact") if config.get(name)}
+        options["rounds"] = int(options["rounds"] or config.get("num-server-rounds") or 0)
+        path = str(config.get("ledger") or self._ledger)
+        if path:
+            write_ledger([], path)  # a folder that is not there is found before the training, not after it
+        compressed = CompressedGrid(grid, **options)
         try:
             self._inner(grid=compressed, context=context)
         finally:
-            if path := config.get("ledger") or self._ledger:
-                write_ledger(compressed.ledger, str(path))
+            compressed.finish()
+            if path:
+                write_ledger(compressed.ledger, path)
+        if reason := compressed.rounds_log.all_failed:
+            raise RuntimeError(f"thinwire: every client failed in every round, most often so: {reason}")
+
+    def main(self) -> Callable[..., Any]:
+        """Register the main function with the app inside."""
+        return self._inner.main()
+
+    def lifespan(self) -> Callable[..., Any]:
+        """Register the lifespan function with the app inside."""
+        return self._inner.lifespan()
 
 
 def compress_server(
@@ -36,12 +56,24 @@ def compress_server(
     downlink: object = "auto",
     rounds: int | None = None,
     ledger: str = "",
+    exact: str = STATISTICS,
 ) -> ServerApp:
     """Return a ServerApp that compresses both directions of whatever ``app`` does, with any strategy.
 
-    ``uplink`` and ``downlink``: see ``CompressedGrid``; the run config's ``uplink``, ``downlink`` and ``ledger``, where
-    set, go before these arguments, and its ``num-server-rounds`` stands in for ``rounds``. ``ledger`` names a JSON file
-    that is written when the run ends. Raises ValueError on a description that cannot be read.
+    ``uplink``, ``downlink`` and ``exact``: see ``CompressedGrid``; the run config's ``uplink``, ``downlink``, ``exact``
+    and ``ledger``, where set, go before these arguments, and its ``num-server-rounds`` stands in for ``rounds``.
+    ``ledger`` names a JSON file that is written when the run ends. Works as a decorator's target before or after
+    ``@app.main()``.
+
+    Raises:
+        TypeError: ``app`` is no ServerApp.
+        ValueError: a description that cannot be read, or an app that is wrapped already.
     """
+    if isinstance(app, _CompressedServerApp):
+        raise ValueError("this ServerApp is compressed already: call compress_server once")
+    if not isinstance(app, ServerApp):
+        hint = "; a ClientApp goes to compress_client" if isinstance(app, ClientApp) else ""
+        raise TypeError(f"compress_server takes a ServerApp, got {type(app).__name__}{hint}")
     compressor(uplink, "up"), compressor(downlink, "down")
-    return _CompressedServerApp(app, uplink, downlink, rounds, ledger)
+    options = {"uplink": uplink, "downlink": downlink, "rounds": rounds, "exact": exact}
+    return _CompressedServerApp(app, options, ledger)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from thinwire.files import write_files
 from thinwire.lab.plan import Plan, plans
 from thinwire.lab.planned import Planned
-from thinwire.lab.replace import replace_files
 from thinwire.lab.workers import Event, OnEvent, run_here, run_plans
 
 __all__ = ["Event", "Plan", "compare", "forget", "plans", "remaining", "write_run"]
@@ -102,4 +102,4 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    replace_files({file: text})
+    write_files({file: text})

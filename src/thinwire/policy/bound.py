@@ -11,7 +11,7 @@ from thinwire.codec import Codec, Spec, State
 from thinwire.policy import joint
 from thinwire.policy.allocate import Allocation, within_distortion
 from thinwire.policy.plan import Plan, Signals, Trial, plan_by_size
-from thinwire.registry import child, register
+from thinwire.registry import child, register, text
 
 
 @register
@@ -55,7 +55,7 @@ class ErrorBound:
         if last and last.age < self.every - 1:
             return {}
         around = joint.rungs_around(specs, known, self.below, last, self._step(known))
-        return joint.options(specs, self.codec, self.small, self.below, around, known)
+        return joint.options(specs, self._templates(), around, known)
 
     def plan(self, specs: Mapping[str, Spec], signals: Signals) -> Plan:
         """Return the plan. Where every tensor is bounded by itself, it follows from the specs alone."""
@@ -65,7 +65,7 @@ class ErrorBound:
             return {name: point.codec for name, point in self._within(specs, signals).items()}
         known, last = self._known(specs, signals)
         if self._joint() and last:
-            return last.plan(specs, known, self.codec, self.small, self.below)
+            return last.plan(specs, known, self._templates())
         return plan_by_size(specs, _bounded(self.codec, *self._for_each(specs, signals)), self.small, self.below)
 
     def revise(self, trials: Sequence[Trial], specs: Mapping[str, Spec], signals: Signals) -> Plan | None:
@@ -89,7 +89,10 @@ class ErrorBound:
         """Return what was settled on: the next messages start from it."""
         if not self._joint():
             return {}
-        return joint.kept(signals, lambda _: self.nmse or 0.0, self.codec, self.small, self.below)
+        return joint.kept(signals, lambda _: self.nmse or 0.0, self._templates())
+
+    def _templates(self) -> joint.Templates:
+        return joint.Templates.of(self.codec, self.small, self.below)
 
     def _known(self, specs: Mapping[str, Spec], signals: Signals) -> tuple[joint.Sizes, joint.Last | None]:
         known = joint.sizes(specs, signals)
@@ -124,7 +127,7 @@ def _bounded(codec: Any, name: str, value: float | None) -> Codec:
     """Return the template with its error bound set. Raises ValueError where the codec has none."""
     if not hasattr(codec, name):
         raise ValueError(
-            f"ErrorBound: {codec!r} has no error bound {name}; use Step(), or with nmse Rdoq() or LowRank()"
+            f"ErrorBound: {text(codec)} has no error bound {name}; use Step(), or with nmse Rdoq() or LowRank()"
         )
     unset = {other: None for other in _OTHER_GOALS if other != name and getattr(codec, other, None) is not None}
     return replace(codec, **{name: value}, **unset)  # type: ignore[no-any-return]

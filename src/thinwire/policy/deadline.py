@@ -10,7 +10,7 @@ from typing import Any
 from thinwire.codec import Codec, Spec, State
 from thinwire.policy.estimate import bytes_per_s, high, in_time_bytes, prudent
 from thinwire.policy.plan import Plan, Policy, Signals, Trial, Turn, plan_by_size
-from thinwire.registry import child, register
+from thinwire.registry import child, register, text
 
 _TRAINING_SHARE = 0.5
 """Of the deadline, as long as no round has been measured."""
@@ -26,7 +26,7 @@ class Way:
     frame_bytes: float
     """What its frame takes; of the budget: at most."""
     codec_s: float = 0.0
-    """Seconds of coding, as measured in earlier rounds that went this way; 0 where none did."""
+    """Seconds of coding, as measured in earlier rounds that went this way; 0 where fewer than two did."""
     known: bool = True
     """Whether that was measured, or there is nothing to code."""
     in_time: bool = True
@@ -44,7 +44,7 @@ class Deadline:
     ``total_bytes``) is the most that it takes: beyond, bytes buy nothing. Where all of that is in time, the quickest of
     three ways: dense, ``cheap`` (a codec of fixed ``bits``), the budget; so a link that outruns the codec gets none.
     The first round sends a quarter of what a stated bandwidth carries in half the deadline, or, if none is stated, the
-    dense size divided by ``start``.
+    dense size divided by ``start``. One slow round is forgotten, the first above all, in which a client compiles.
     """
 
     seconds: float
@@ -60,9 +60,9 @@ class Deadline:
         if not 0 < self.seconds < math.inf:
             raise ValueError(f"Deadline: seconds is {self.seconds!r}, expected more than 0")
         if not hasattr(self.budget, "total_bytes") or not hasattr(self.budget, "ratio"):
-            raise ValueError(f"Deadline: {self.budget!r} has no total_bytes and ratio; use ByteBudget(ratio=5)")
+            raise ValueError(f"Deadline: {text(self.budget)} has no total_bytes and ratio; use ByteBudget(ratio=5)")
         if not isinstance(getattr(self.cheap, "bits", None), int):
-            raise ValueError(f"Deadline: {self.cheap!r} has no fixed bits; use Uniform(bits=8)")
+            raise ValueError(f"Deadline: {text(self.cheap)} has no fixed bits; use Uniform(bits=8)")
         for name, value, most in (("worth", self.worth, math.inf), ("most_late", self.most_late, 1.0)):
             if not 0 <= value < most:
                 raise ValueError(f"Deadline: {name} is {value!r}, expected at least 0 and below {most:g}")
@@ -103,17 +103,18 @@ class Deadline:
 
     def way(self, specs: Mapping[str, Spec], signals: Signals) -> Way:
         """Return how this round's message is to be sent."""
-        dense, cheap, budget = self._ways(specs, signals.turns)
-        if not signals.turns:
+        turns, latency_s = self._believed(signals.turns), _latency_s(signals)
+        dense, cheap, budget = self._ways(specs, turns)
+        if not turns:
             room = min(self._first_bytes(dense.frame_bytes, signals), budget.frame_bytes)
             return replace(budget, frame_bytes=room)
-        full = [way for way in (dense, cheap, budget) if way.frame_bytes <= self._room(way, signals)]
+        full = [way for way in (dense, cheap, budget) if way.frame_bytes <= self._room(way, turns, latency_s)]
         # What nobody measured may take any time: it is tried where nothing else is in time.
         full = [way for way in full if way.known] or full
         if full:
-            speed = self._prudent([bytes_per_s(turn, _latency_s(signals)) for turn in signals.turns])
+            speed = self._prudent([bytes_per_s(turn, latency_s) for turn in turns])
             return min(full, key=lambda way: way.codec_s + way.frame_bytes / max(speed, 1e-9))
-        room = self._room(budget, signals)
+        room = self._room(budget, turns, latency_s)
         return replace(budget, frame_bytes=room, in_time=room > 0)
 
     def _ways(self, specs: Mapping[str, Spec], turns: Sequence[Turn]) -> tuple[Way, Way, Way]:
@@ -129,10 +130,21 @@ class Deadline:
         ways = [Way(name, sizes[name], high(spent[name]), bool(spent[name])) for name in sizes]
         return replace(ways[0], known=True), ways[1], ways[2]
 
-    def _room(self, way: Way, signals: Signals) -> float:
+    def _room(self, way: Way, turns: Sequence[Turn], latency_s: float) -> float:
         """Return how many bytes may be risked, sent in this way."""
-        latency_s = _latency_s(signals)
-        return self._prudent([in_time_bytes(turn, self.seconds, latency_s, way.codec_s) for turn in signals.turns])
+        return self._prudent([in_time_bytes(turn, self.seconds, latency_s, way.codec_s) for turn in turns])
+
+    def _believed(self, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        """Return the turns; of a single one, what it says of the link and not all that it says of the client.
+
+        In its first round a client loads and compiles, which it may never do again. As before that round, receiving and
+        training are taken for a share of the deadline, if they took no less; a link that was not measured is unknown.
+        """
+        if len(turns) != 1:
+            return turns
+        turn = turns[0]
+        before_s = min(turn.receive_s + turn.compute_s, _TRAINING_SHARE * self.seconds)
+        return (replace(turn, receive_s=0.0, compute_s=before_s),) if bytes_per_s(turn) else ()
 
     def _prudent(self, samples: Sequence[float]) -> float:
         return prudent(samples, self.worth, self.most_late)

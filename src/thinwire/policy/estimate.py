@@ -18,6 +18,8 @@ HALF_LIFE = 32
 """A round counts half as much as one that is that many rounds younger."""
 YOUNG = 3.0
 """After n rounds what they say is taken for n / (n + YOUNG) of it: few samples have not seen the worst yet."""
+OUTLIER = 4.0
+"""A round that allowed that many times less than any other is forgotten: first ones compile and load."""
 _LEAST_SHARE = 1 / 16
 """Of a measured time, what the bytes themselves took at least, however large the latency is said to be."""
 
@@ -40,13 +42,16 @@ def prudent(samples: Sequence[float], worth: float, most_late: float) -> float:
 
     Of the samples it takes the one where more would cost more rounds than it brings bytes: it minimizes (share of
     rounds that allowed less) - ``worth`` * log2(sample), among those that at most ``most_late`` fell short of. Times k
-    the samples, times k the result; one outlier is one round. 0 without samples.
+    the samples, times k the result. One outlier is forgotten, as one of few rounds is many; two are not. 0 without any.
     """
     newest = samples[-WINDOW:]
     if not newest:
         return 0.0
     weights = [0.5 ** (age / HALF_LIFE) for age in reversed(range(len(newest)))]
     ranked = sorted(zip(newest, weights, strict=True))
+    if len(ranked) > 1 and ranked[0][0] * OUTLIER < ranked[1][0]:
+        ranked = ranked[1:]
+        weights = [weight for _, weight in ranked]
     short = [before / sum(weights) for before in accumulate((weight for _, weight in ranked[:-1]), initial=0.0)]
     best = min(
         (late - worth * _log2(amount), amount)
@@ -57,9 +62,13 @@ def prudent(samples: Sequence[float], worth: float, most_late: float) -> float:
 
 
 def high(samples: Sequence[float]) -> float:
-    """Return a value that few of the newest samples exceed: the second largest of eight, the largest of fewer; or 0."""
+    """Return a value that few of the newest samples exceed: the second largest of eight, or of all that there are.
+
+    So one slow round is forgotten, whenever it was, and two are believed. 0 where there are fewer than two samples: the
+    first one may be a compiler's time.
+    """
     newest = sorted(samples[-8:])
-    return newest[-2] if len(newest) == 8 else max(newest, default=0.0)
+    return newest[-2] if len(newest) > 1 else 0.0
 
 
 def _log2(amount: float) -> float:

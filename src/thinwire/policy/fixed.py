@@ -8,7 +8,7 @@ from typing import Any
 
 from thinwire.codec import Codec, Spec
 from thinwire.policy.plan import Plan, Signals, plan_by_size
-from thinwire.registry import child, register
+from thinwire.registry import child, register, text
 
 
 @register
@@ -46,7 +46,7 @@ class WarmUp:
     def __post_init__(self) -> None:
         if not hasattr(self.codec, "density") and self.densities not in ((1,), ()):
             raise ValueError(
-                f"WarmUp: {self.codec!r} has no density; use TopK(0.001) or another sparsifier that has, or "
+                f"WarmUp: {text(self.codec)} has no density; use TopK(0.001) or another sparsifier that has, or "
                 "densities=(1.0,) to be dense at first"
             )
         if not isinstance(self.densities, tuple) or not all(_is_density(value) for value in self.densities):

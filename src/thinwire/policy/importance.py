@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from thinwire.codec import Codec, Spec, State
 from thinwire.policy.plan import Plan, Policy, Signals
 from thinwire.policy.resolution import finer, resolution_bits, resolution_field
-from thinwire.registry import child, register
+from thinwire.registry import child, register, text
 
 _NEARLY = 0.3
 """Bits by which a rounded number of levels may miss a whole bit."""
@@ -141,4 +141,4 @@ def _kept(policy: Policy, signals: Signals) -> State:
 
 def _check_policy(owner: str, policy: object) -> None:
     if not hasattr(policy, "plan"):
-        raise ValueError(f"{owner}: {policy!r} is not a policy; give one such as Fixed(Qsgd())")
+        raise ValueError(f"{owner}: {text(policy)} is not a policy; give one such as Fixed(Qsgd())")

@@ -10,7 +10,7 @@ import torch
 from thinwire.codec import Codec, Spec, State
 from thinwire.kernels.search import following
 from thinwire.policy.allocate import Allocation, hull
-from thinwire.policy.ladder import between, families, implied_step, knob, rungs
+from thinwire.policy.ladder import between, coarsest_rung, families, implied_step, knob, rungs
 from thinwire.policy.plan import Curve, Plan, Signals, Trial, is_large
 from thinwire.policy.resolution import coarser, coarser_by
 
@@ -39,17 +39,41 @@ class Rungs:
     octaves: tuple[float, ...]
 
 
-def options(
-    specs: Mapping[str, Spec], codec: Codec, small: Codec, below: int, around: Mapping[str, Rungs], known: Sizes
-) -> Options:
+@dataclass(frozen=True)
+class Templates:
+    """What tensors may take: codecs for those of two dimensions or more and ``below`` elements, and for the others."""
+
+    large: tuple[Codec, ...]
+    small: tuple[Codec, ...]
+    below: int
+
+    @classmethod
+    def of(cls, codec: Codec, small: Codec, below: int, *also: Codec) -> Templates:
+        """Return the options of two templates; ``also`` are some for all."""
+        return cls((*families(codec), *also), (*families(small), *also), below)
+
+    def __call__(self, spec: Spec) -> tuple[Codec, ...]:
+        """Return the templates for a tensor."""
+        return self.large if is_large(spec, self.below) else self.small
+
+
+def options(specs: Mapping[str, Spec], templates: Templates, around: Mapping[str, Rungs], known: Sizes) -> Options:
     """Return the codecs to measure for every tensor."""
     found: Options = {}
     for name, spec in specs.items():
-        templates = families(codec if is_large(spec, below) else small)
-        made = [rungs(template, *known[name], around[name].step, around[name].octaves) for template in templates
+        made = [rungs(template, *known[name], around[name].step, around[name].octaves) for template in templates(spec)
                 if name in known]  # fmt: skip
-        found[name] = tuple(option for rung in made for option in rung) or (small,)
+        found[name] = tuple(dict.fromkeys(option for rung in made for option in rung)) or templates.small[:1]
     return found
+
+
+def coarsest(specs: Mapping[str, Spec], templates: Templates, known: Sizes) -> Plan:
+    """Return the plan of the coarsest rung of every tensor's first template: of one with a step, to send nothing."""
+    plan: Plan = {}
+    for name, spec in specs.items():
+        template = templates(spec)[0]
+        plan[name] = coarsest_rung(template, *known[name]) if name in known else template
+    return plan
 
 
 def refined(curves: Mapping[str, Curve], found: Allocation) -> Options:
@@ -86,14 +110,14 @@ class Last:
     kinds: list[int]
     age: int
 
-    def plan(self, specs: Mapping[str, Spec], known: Sizes, codec: Codec, small: Codec, below: int) -> Plan:
+    def plan(self, specs: Mapping[str, Spec], known: Sizes, templates: Templates) -> Plan:
         """Return the same choice for new tensors."""
-        plan: Plan = dict.fromkeys(specs, small)
+        plan: Plan = dict.fromkeys(specs, templates.small[0])
         for (name, size), step, kind in zip(known.items(), self.steps, self.kinds, strict=True):
-            templates = families(codec if is_large(specs[name], below) else small)
+            template = templates(specs[name])[kind]
             # A step of 0 is one of nothing sent: the last rung, of a codec that has such a one.
-            made = rungs(templates[kind], *size, step, (0.0,) if step > 0 else ()) or (templates[kind],)
-            plan[name] = made[0] if step > 0 or knob(templates[kind]) == "step" else templates[kind]
+            made = rungs(template, *size, step, (0.0,) if step > 0 else ()) or (template,)
+            plan[name] = made[0] if step > 0 or knob(template) == "step" else template
         return plan
 
 
@@ -106,16 +130,14 @@ def last(signals: Signals, known: Sizes, goal: float) -> Last | None:
     return Last(signals.kept["steps"].tolist(), signals.kept["kinds"].tolist(), int(signals.kept["age"]))
 
 
-def kept(
-    signals: Signals, goal: Callable[[Mapping[str, Spec]], float], codec: Codec, small: Codec, below: int
-) -> State:
+def kept(signals: Signals, goal: Callable[[Mapping[str, Spec]], float], templates: Templates) -> State:
     """Return what ``last`` wants to find the next time."""
     if not signals.trials:
         return signals.kept
     plan, specs = signals.trials[-1].plan, signals.trials[-1].specs
     known = sizes(specs, signals)
     steps = [implied_step(plan[name], *size) or 0.0 for name, size in known.items()]
-    kinds = [_kind(plan[name], families(codec if is_large(specs[name], below) else small)) for name in known]
+    kinds = [_kind(plan[name], templates(specs[name])) for name in known]
     age = 0 if signals.curves else int(signals.kept.get("age", torch.tensor(0))) + 1
     return {
         "steps": torch.tensor(steps, dtype=torch.float64),

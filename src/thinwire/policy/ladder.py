@@ -36,12 +36,18 @@ def rungs(template: Codec, numel: int, energy: float, step: float, octaves: tupl
         return (template,)
     wanted: dict[str, list[Any]] = {
         "step": [step * 2.0**octave for octave in octaves] + [_NOTHING * math.sqrt(energy)],
-        "bits": list(range(1, 9)),
+        "bits": list(range(9)),
         "density": list(_DENSITIES),
         "nmse": [_error(numel, energy, step * 2.0**octave) for octave in octaves],
     }
     made = (_with(template, name, value) for value in wanted[name])
     return tuple(dict.fromkeys(codec for codec in made if codec is not None))
+
+
+def coarsest_rung(template: Codec, numel: int, energy: float) -> Codec:
+    """Return the template as coarse as ``rungs`` ever makes it."""
+    made = rungs(template, numel, energy, math.sqrt(energy / max(numel, 1)), (6.0,))
+    return made[0] if knob(template) == "bits" else made[-1] if made else template
 
 
 def between(codec: Codec, others: Iterable[Codec]) -> tuple[Codec, ...]:

@@ -17,6 +17,7 @@ class Point:
 
     codec: Codec
     payload_bytes: float
+    """What the tensor adds to a frame: its payload, and the few bytes of its record."""
     distortion: float
     """Sum of squared errors."""
 
@@ -31,11 +32,18 @@ class Trial:
     plan: Plan
     points: Mapping[str, Point]
     specs: Mapping[str, Spec] = field(default_factory=dict)
+    head_bytes: float = 0.0
+    """What the frame takes beside what its tensors add to it."""
 
     @property
     def payload_bytes(self) -> float:
         """Bytes of all tensors."""
         return sum(point.payload_bytes for point in self.points.values())
+
+    @property
+    def frame_bytes(self) -> float:
+        """Bytes of the frame."""
+        return self.payload_bytes + self.head_bytes
 
     @property
     def distortion(self) -> float:
@@ -80,6 +88,8 @@ class Signals:
     """Measured or stated time of one way over the link for the shortest message."""
     turns: tuple[Turn, ...] = ()
     """Earlier rounds of this client on this link, the newest last."""
+    reserved_bytes: int = 0
+    """Bytes of this message that are spent already, on tensors that travel losslessly whatever the policy wants."""
     energies: Mapping[str, float] = field(default_factory=dict)
     """Sum of squares of every float tensor that is to be sent, error feedback included."""
     curves: Mapping[str, Curve] = field(default_factory=dict)
@@ -107,13 +117,19 @@ class Policy(Protocol):
 
 
 def plan_by_size(specs: Mapping[str, Spec], large: Codec, small: Codec, below: int) -> Plan:
-    """Return ``small`` for 1-D tensors and those of fewer than ``below`` elements, ``large`` for the others.
+    """Return ``small`` for vectors and for tensors of fewer than ``below`` elements, ``large`` for the others.
 
-    Norms and biases are about 0.3 % of the bytes and most of the harm.
+    Norms, biases, scales, masks and statistics are about 0.3 % of the bytes and most of the harm. Their elements may
+    differ by any factor, so that no bound on the error of the whole says anything of the smaller ones.
     """
     return {name: large if is_large(spec, below) else small for name, spec in specs.items()}
 
 
 def is_large(spec: Spec, below: int) -> bool:
-    """Return whether a tensor is a matrix (or more) of at least ``below`` elements."""
-    return len(spec.shape) >= 2 and spec.numel >= below
+    """Return whether a tensor is a matrix (or more) of at least ``below`` elements.
+
+    A vector is one in whatever shape it comes, such as (1, n) or (n, 1, 1). But (n, 1) is a table of one column, such
+    as the weights of sparse features: each row is an entry of its own, as in any other table.
+    """
+    sides = sum(side > 1 for side in spec.shape)
+    return spec.numel >= below and (sides >= 2 or (len(spec.shape) == 2 and spec.shape[1] == 1))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from thinwire.codec import Codec
+from thinwire.registry import text
 
 LEAST_NMSE, MOST_NMSE = 1e-7, 0.97
 """No factor leads to an error bound outside of these."""
@@ -86,7 +87,7 @@ def check_resolution(owner: str, codec: Codec) -> None:
     """Raise ValueError where a codec has no field that says how fine it is."""
     if resolution_field(codec) is None:
         raise ValueError(
-            f"{owner}: {codec!r} cannot be made finer; use one with levels, bits or an nmse, such as Qsgd()"
+            f"{owner}: {text(codec)} cannot be made finer; use one with levels, bits or an nmse, such as Qsgd()"
         )
 
 

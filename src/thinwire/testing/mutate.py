@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
@@ -18,6 +18,7 @@ from thinwire.codec import Encoded, Message, Specs
 from thinwire.errors import WireError
 from thinwire.kernels import zstd
 from thinwire.kernels.raw_bytes import raw_bytes
+from thinwire.testing.slow import cuts
 
 LIMITS = wire.Limits(tensors=64, decoded_bytes=1 << 20)
 _HEADER = struct.Struct("<4sBBHIIII16s")
@@ -37,6 +38,12 @@ class Sample:
 
     data: bytes
     expect: Specs | None
+
+    @property
+    def schema_bytes(self) -> int:
+        """Bytes of the schema that decide what is decoded: the tensors, dense, and their names and shapes."""
+        expect = self.expect if self.expect is not None else _inline(self.data)
+        return sum(spec.nbytes for spec in expect.values()) + len(wire.dump_schema(expect))
 
     def read(self) -> Message:
         """Return the message, as a receiver reads it. Raises WireError."""
@@ -58,6 +65,17 @@ def mutant(rng: Random, samples: Sequence[Sample]) -> Sample:
     return sample
 
 
+def smaller(sample: Sample) -> Iterator[Sample]:
+    """Yield the sample with less in one of its sections, as `slow.cuts` cuts it."""
+    opened = _open(sample.data)
+    if opened is None:
+        return
+    for which, section in enumerate(opened.sections):
+        for cut in cuts(section):
+            sections = [cut if place == which else old for place, old in enumerate(opened.sections)]
+            yield replace(sample, data=_sealed(opened.header, sections))
+
+
 def _open(data: bytes) -> _Sections | None:
     """Return the sections, or None where earlier edits left no frame to take apart."""
     if len(data) < _HEADER.size + 4:
@@ -69,6 +87,15 @@ def _open(data: bytes) -> _Sections | None:
     ends.append(len(data) - 4)
     head, names, records, body = (data[a:b] for a, b in pairwise(ends))
     return _Sections(header, (head, names, records, body))
+
+
+def _inline(data: bytes) -> Specs:
+    """Return the schema in a frame, or an empty one where a receiver refuses it."""
+    opened = _open(data)
+    try:
+        return wire.load_schema(opened.sections[1], LIMITS) if opened is not None else Specs()
+    except WireError:
+        return Specs()
 
 
 def _sealed(header: tuple[object, ...], sections: Sequence[bytes], honest: bool = True) -> bytes:

@@ -7,14 +7,14 @@ import sys
 import zlib
 from dataclasses import dataclass
 
-from thinwire.codec import Codec
 from thinwire.errors import WireError
 from thinwire.wire.limits import Limits
-from thinwire.wire.table import load_codecs
 
 MAGIC, VERSION = b"TWIR", 1
 HEADER = struct.Struct("<4sBBHIIII16s")
+CHECKSUM_BYTES = 4
 INLINE_SCHEMA = 1
+MOST_CODECS = 2**16 - 1
 
 if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("thinwire frames are little-endian and this machine is not")
@@ -22,9 +22,10 @@ if sys.byteorder != "little":  # pragma: no cover
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame cut into its sections, checksum verified, nothing decoded."""
+    """A frame cut into its sections, checksum verified, nothing read of them yet."""
 
-    codecs: tuple[Codec, ...]
+    codecs: int
+    table: bytes
     tensors: int
     schema: bytes
     names: bytes
@@ -42,7 +43,7 @@ def open_frame(data: bytes, limits: Limits) -> Frame:
         raise WireError(f"not a thinwire frame of version {VERSION}: it starts with {bytes(view[:5])!r}")
     if flags & ~INLINE_SCHEMA or bool(flags & INLINE_SCHEMA) != bool(names):
         raise WireError(f"unknown flags {flags:#x}")
-    if head + names + records > limits.header_bytes or tensors > limits.tensors:
+    if tensors > limits.tensors or head + names + records > limits.header_bytes_of(tensors):
         raise WireError(f"{head + names + records} header bytes, {tensors} tensors: over the limit {limits}")
     if codecs > tensors:
         raise WireError(f"a table of {codecs} codecs for {tensors} tensors")
@@ -50,6 +51,5 @@ def open_frame(data: bytes, limits: Limits) -> Frame:
     if body > len(view) - 4 or zlib.crc32(view[:-4]) != int.from_bytes(view[-4:], "little"):
         raise WireError("the checksum does not match: the frame is damaged or cut short")
     at = HEADER.size
-    table = load_codecs(bytes(view[at : at + head]), codecs)
-    inline = bytes(view[at + head : at + head + names])
-    return Frame(table, tensors, schema, inline, bytes(view[at + head + names : body]), view[body:-4])
+    table, inline = bytes(view[at : at + head]), bytes(view[at + head : at + head + names])
+    return Frame(codecs, table, tensors, schema, inline, bytes(view[at + head + names : body]), view[body:-4])

@@ -8,6 +8,7 @@ from torch import Tensor
 from thinwire.codec import VARIABLE, Codec, Encoded, Spec
 from thinwire.errors import WireError
 from thinwire.wire.integers import Reader, varint
+from thinwire.wire.table import Table
 
 
 def write_record(encoded: Encoded, out: bytearray) -> None:
@@ -24,12 +25,9 @@ def write_record(encoded: Encoded, out: bytearray) -> None:
             out += varint(value.numel())
 
 
-def read_tensor(codecs: tuple[Codec, ...], spec: Spec, records: Reader, body: Body) -> Encoded:
+def read_tensor(table: Table, spec: Spec, records: Reader, body: Body) -> Encoded:
     """Take one tensor off records and body. Raises WireError."""
-    index = records.varint()
-    if index >= len(codecs):
-        raise WireError(f"codec {index} of a table of {len(codecs)}")
-    return _read_parts(codecs[index], spec, records, body)
+    return _read_parts(table.codec(records.varint()), spec, records, body)
 
 
 def _read_parts(codec: Codec, spec: Spec, records: Reader, body: Body) -> Encoded:
@@ -65,7 +63,7 @@ class Body:
             raise WireError(f"a part of {length} bytes, {self.left} are left")
         piece = bytearray(self.data[self.at : self.at + length])
         self.at += length
-        if spec.dtype == torch.bool and piece and max(piece) > 1:
+        if spec.dtype == torch.bool and piece and piece.translate(None, b"\0\1"):
             raise WireError("a bool is neither 0 nor 1")
         shape = (length,) if spec.shape == (VARIABLE,) else spec.shape
         flat = torch.frombuffer(piece, dtype=spec.dtype) if piece else torch.zeros(0, dtype=spec.dtype)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields
+from functools import cache, lru_cache
 
 from thinwire import registry
 from thinwire.codec import Codec
@@ -10,6 +11,31 @@ from thinwire.errors import WireError
 from thinwire.wire.integers import Reader, varint
 
 _MAX_DEPTH = 4
+_REMEMBERED = 1 << 10
+
+
+class Table:
+    """Reads each codec when the first tensor needs it, so that one that serves none costs nothing."""
+
+    def __init__(self, data: bytes, count: int) -> None:
+        self._reader, self._count = Reader(data), count
+        self._read: list[Codec] = []
+
+    def codec(self, place: int) -> Codec:
+        """Return the codec at a place. Raises WireError where that is beyond the table, or ahead of the next unread."""
+        if place == len(self._read) < self._count:
+            self._read.append(_load_codec(self._reader, 0))
+        if place >= self._count:
+            raise WireError(f"codec {place} of a table of {self._count}")
+        if place >= len(self._read):
+            raise WireError(f"codec {place} is used before codec {len(self._read)}: they stand in order of first use")
+        return self._read[place]
+
+    def end(self) -> None:
+        """Raise WireError unless all was read."""
+        unused = self._count - len(self._read)
+        if unused or self._reader.left:
+            raise WireError(f"{unused} codecs and {self._reader.left} bytes are left over in the codec table")
 
 
 def describe(codec: Codec) -> bytes:
@@ -33,10 +59,9 @@ def shown(codec: Codec) -> str:
 
 def load_codecs(data: bytes, count: int) -> tuple[Codec, ...]:
     """Return the codecs of a table. Raises WireError on unknown tags, bad fields and deep nesting."""
-    reader = Reader(data)
-    codecs = tuple(_load_codec(reader, 0) for _ in range(count))
-    if reader.left:
-        raise WireError(f"{reader.left} bytes are left over in the codec table")
+    table = Table(data, count)
+    codecs = tuple(map(table.codec, range(count)))
+    table.end()
     return codecs
 
 
@@ -45,13 +70,28 @@ def _load_codec(reader: Reader, depth: int) -> Codec:
     cls = registry.codec_for_tag(tag)
     if cls is None or depth > _MAX_DEPTH:
         raise WireError(f"unknown codec tag {tag}" if cls is None else "codecs are nested too deep")
-    template = registry.template(cls)
-    values: dict[str, object] = {name: _field_from_int(cls, name, reader.varint()) for name in cls.wire_fields}
-    values |= {name: _load_codec(reader, depth + 1) for name in template.children()}
+    values: list[object] = [_field_from_int(cls, name, reader.varint()) for name in cls.wire_fields]
+    values += [_load_codec(reader, depth + 1) for _ in range(len(_parts(cls)[1]))]
     try:
-        return replace(template, **values)  # type: ignore[type-var]
+        return _built(cls, *values)
     except ValueError as error:
         raise WireError(f"{cls.id}: {error}") from None
+
+
+@lru_cache(_REMEMBERED)
+def _built(cls: type[Codec], *values: object) -> Codec:
+    """Return the codec with these values of its wire fields and of its children, all others as in its template."""
+    others, children = _parts(cls)
+    return cls(**others, **dict(zip((*cls.wire_fields, *children), values, strict=True)))
+
+
+@cache
+def _parts(cls: type[Codec]) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Return what the required fields of a template hold, but for wire fields, and the names of its children."""
+    template = registry.template(cls)
+    required = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]  # type: ignore[arg-type]
+    others = {name: getattr(template, name) for name in required if name not in cls.wire_fields}
+    return others, tuple(template.children())
 
 
 def _field_to_int(codec: Codec, name: str) -> int:

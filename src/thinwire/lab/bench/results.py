@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from thinwire.lab.replace import replace_files
+from thinwire.files import write_files
 
 Result = Mapping[str, Any]
 
@@ -16,7 +16,7 @@ def write_result(result: Result, file: Path, pictures: Callable[[Result, Path], 
     """Write the JSON file and, beside it, its pictures; return the paths. Each file is replaced in one step."""
     whole = json.dumps(result, indent=1, allow_nan=False) + "\n"
     texts = {file: whole} | pictures(json.loads(whole), file)
-    replace_files(texts)
+    write_files(texts)
     return list(texts)
 
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from thinwire.lab.replace import replace_files
+from thinwire.files import write_files
 from thinwire.lab.report.distributed import load as train_load
 from thinwire.lab.report.distributed import pages as train_pages
 from thinwire.lab.report.distributed.model import TrainReport
@@ -47,7 +47,7 @@ def write_report(folder: Path, out: Path | None = None) -> Written:
     place = out or folder
     place.mkdir(parents=True, exist_ok=True)
     paths = {kind: place / f"report.{kind}" for kind in texts}
-    replace_files({paths[kind]: text for kind, text in texts.items()})
+    write_files({paths[kind]: text for kind, text in texts.items()})
     return Written(report, paths["html"], paths["md"], paths["json"])
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import tempfile
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from thinwire.files import replaced
 from thinwire.lab.tasks.folder import ENVIRONMENT_NAME, DataNotFound
 
 TIMEOUT_S = 30
@@ -40,15 +40,10 @@ def download(base_url: str, md5_of: Mapping[str, str], folder: Path) -> None:
 
 def _fetch(url: str, md5: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "wb") as file, urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply:
-            digest = hashlib.md5(usedforsecurity=False)
-            while chunk := reply.read(CHUNK_BYTES):
-                digest.update(chunk)
-                file.write(chunk)
+    with replaced(path) as file, urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply:
+        digest = hashlib.md5(usedforsecurity=False)
+        while chunk := reply.read(CHUNK_BYTES):
+            digest.update(chunk)
+            file.write(chunk)
         if digest.hexdigest() != md5:
             raise OSError(f"MD5 is {digest.hexdigest()}, published is {md5}")
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)

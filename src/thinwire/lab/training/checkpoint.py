@@ -11,11 +11,13 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from thinwire.codec import State
+from thinwire.files import swept
 from thinwire.lab.training.frames import load, save, write_through
 from thinwire.lab.training.position import Position
 
@@ -73,18 +75,19 @@ class Writer:
         whole = self.out / "checkpoints" / f"step-{position.step:08d}"
         draft = whole.with_name(f".{whole.name}")
         leads = self.rank == 0 if self.leads is None else self.leads
-        if leads:
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(parents=True)
-        self.barrier()
-        for rank, state in own.items():
-            save(state, draft / f"rank-{rank}.twf")
-        self.barrier()
-        if leads:
-            save(shared, draft / "model.twf")
-            text = {"schema": SCHEMA, "config": config, "position": asdict(position), "world": self.world}
-            write_through(json.dumps(text | {"records": records}, allow_nan=False).encode(), draft / "run.json")
-            _put_in_place(draft, whole)
+        with swept(draft) if leads else nullcontext():
+            if leads:
+                shutil.rmtree(draft, ignore_errors=True)
+                draft.mkdir(parents=True)
+            self.barrier()
+            for rank, state in own.items():
+                save(state, draft / f"rank-{rank}.twf")
+            self.barrier()
+            if leads:
+                save(shared, draft / "model.twf")
+                text = {"schema": SCHEMA, "config": config, "position": asdict(position), "world": self.world}
+                write_through(json.dumps(text | {"records": records}, allow_nan=False).encode(), draft / "run.json")
+                _put_in_place(draft, whole)
         # Folders of several machines: none loses its older one before all have the newer.
         self.barrier()
         if leads:

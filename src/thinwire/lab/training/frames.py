@@ -11,11 +11,12 @@ from torch import Tensor
 from thinwire.codec import State, encode
 from thinwire.codecs.raw import Raw
 from thinwire.errors import WireError
+from thinwire.files import create
 from thinwire.wire import DEFAULT_LIMITS, decode_message, dumps, loads_any
 
 
 def save(tensors: Mapping[str, Tensor], file: Path) -> None:
-    """Write tensors, every bit of them."""
+    """Write tensors, every bit of them, to a file that is not there yet."""
     write_through(dumps({name: encode(Raw(), x.detach().cpu()) for name, x in tensors.items()}, schema=True), file)
 
 
@@ -28,8 +29,8 @@ def load(file: Path) -> State:
 
 
 def write_through(data: bytes, file: Path) -> None:
-    """Write a file and wait until the disk has it."""
-    with file.open("wb") as opened:
+    """Write a file that is not there yet and wait until the disk has it."""
+    with create(file) as opened:
         opened.write(data)
         opened.flush()
         os.fsync(opened.fileno())

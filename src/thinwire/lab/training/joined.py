@@ -6,6 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from thinwire.files import create, swept
 from thinwire.lab.training.checkpoint import Saved, newest
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -92,16 +94,14 @@ def leads(out: Path) -> bool:
     """
     number = torch.tensor(uuid.uuid4().int >> 66)
     dist.broadcast(number, 0)
-    mark = out / f".first-{int(number)}"
-    if dist.get_rank() == 0:
-        mark.touch()
-    dist.barrier()
-    seen = mark.exists()
-    dist.barrier()
-    if dist.get_rank() == 0:
-        mark.unlink()
-        return True
-    return not seen and int(os.environ["LOCAL_RANK"]) == 0
+    mark, first = out / f".first-{int(number)}", dist.get_rank() == 0
+    with swept(mark) if first else nullcontext():
+        if first:
+            create(mark).close()
+        dist.barrier()
+        seen = mark.exists()
+        dist.barrier()
+    return first or (not seen and int(os.environ["LOCAL_RANK"]) == 0)
 
 
 def common(out: Path) -> Saved | None:

@@ -1,4 +1,7 @@
-"""All workers of a run on this machine, started and watched by torch's elastic launcher."""
+"""All workers of a run on this machine, started and watched as torch's elastic launcher does, without its rendezvous.
+
+That listens on all interfaces, and unpickles what anybody on the network writes into its store.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,16 @@ import json
 import logging
 import signal
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, PContext, SignalException, start_processes
 
+from thinwire.lab.training.meeting import loopback_only
 from thinwire.lab.training.worker import Work, work
 
-_GRACE_S = 5
+_GRACE_S, _POLL_S = 5, 0.1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _LOGGERS = ("torch.distributed.elastic", "torch.multiprocessing.spawn")
 EXPECTED = ("Diverged", "NonFiniteError", "PlanMismatch", "WireError", "PeerError", "ValueError", "OSError")
@@ -33,34 +34,32 @@ class WorkersFailed(RuntimeError):
 def launch(told: Work) -> None:
     """Train with as many processes as the config has workers; returns when all are done, and leaves none behind.
 
-    Raises WorkersFailed, KeyboardInterrupt after Ctrl-C.
+    Workers meet in a file, and listen on loopback only. Raises WorkersFailed, KeyboardInterrupt after Ctrl-C.
     """
-    with tempfile.TemporaryDirectory(prefix="thinwire-") as logs, _quiet():
+    with tempfile.TemporaryDirectory(prefix="thinwire-") as folder, _quiet():
+        started = _started(told, Path(folder))
         try:
-            elastic_launch(_config(told.config.workers, logs), work)(told)
+            ended = started.wait(period=_POLL_S)
         except SignalException as stopped:
+            started.close(stopped.sigval, _GRACE_S)
             if stopped.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
             raise WorkersFailed(f"stopped by {stopped.sigval.name}") from None
-        except ChildFailedError as failed:
-            if failed.get_first_failure()[1].exitcode == -signal.SIGINT:
-                raise KeyboardInterrupt from None
-            raise WorkersFailed(_reason(Path(logs), told.config.workers)) from None
+        finally:
+            started.close(timeout=_GRACE_S)
+        if ended is not None and ended.is_failed():
+            if any(failure.exitcode == -signal.SIGINT for failure in ended.failures.values()):
+                raise KeyboardInterrupt
+            raise WorkersFailed(_reason(Path(folder), told.config.workers))
 
 
-def _config(workers: int, logs: str) -> LaunchConfig:
-    return LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=workers,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",
-        max_restarts=0,
-        shutdown_timeout=_GRACE_S,
-        logs_specs=DefaultLogsSpecs(log_dir=logs),
-    )
+def _started(told: Work, folder: Path) -> PContext:
+    """Start the workers; ``folder`` is this user's alone."""
+    world, ranks = str(told.config.workers), range(told.config.workers)
+    shared = {"WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, **loopback_only()}
+    environments = {rank: {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in ranks}
+    args = dict.fromkeys(ranks, (told, folder / "meeting"))
+    return start_processes("thinwire", work, args, environments, DefaultLogsSpecs(log_dir=str(folder)))
 
 
 def _reason(logs: Path, workers: int) -> str:

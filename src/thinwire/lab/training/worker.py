@@ -15,14 +15,15 @@ import torch
 import torch.distributed as dist
 
 import thinwire
+from thinwire.files import write_files
 from thinwire.lab.models.catalogue import find
-from thinwire.lab.replace import replace_files
 from thinwire.lab.training.begin import begin
 from thinwire.lab.training.board import board
 from thinwire.lab.training.checkpoint import Writer
 from thinwire.lab.training.config import TrainConfig
 from thinwire.lab.training.data.base import Dataset
 from thinwire.lab.training.joined import agree, common, leads
+from thinwire.lab.training.meeting import meet
 from thinwire.lab.training.one_rank import OneRank
 from thinwire.lab.training.prepared import read
 from thinwire.lab.training.records import Records
@@ -44,12 +45,14 @@ class Work:
     watch: Watch
 
 
-def work(told: Work) -> None:
-    """Be one of the workers that torch's launcher started, and return when training is over."""
+def work(told: Work, meeting: Path | None = None) -> None:
+    """Be one of the workers of a run, and return when training is over; ``meeting``: the file that all of them, on this
+    machine, find each other by. Without, it is as torchrun's environment says.
+    """
     # The parent decides what Ctrl-C means; a worker that dies of it has nothing to say.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     device = _device(told.config)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    meet("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", meeting)
     try:
         _train(told, device)
     finally:
@@ -100,5 +103,5 @@ def _terms(told: Work, dataset: Dataset) -> dict[str, Any]:
 def _note(told: Work, replica: Replica, draw: Callable[[Records], None]) -> None:
     """Write the result as it is after an epoch."""
     made = result(told.config, replica.model, replica.dataset.kind, replica.records, replica.averaging)
-    replace_files({told.out / RESULT: json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n"})
+    write_files({told.out / RESULT: json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n"})
     draw(replica.records)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from thinwire.files import replaced
 
 LIMIT_BYTES = 2**30
 
@@ -49,10 +49,5 @@ def _write(file: IO[bytes], size: int, path: Path) -> None:
     if size > LIMIT_BYTES:
         raise ValueError(f"{path.name} takes {size} bytes, over the limit of {LIMIT_BYTES}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "wb") as target:
-            shutil.copyfileobj(file, target)
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    with replaced(path) as target:
+        shutil.copyfileobj(file, target)

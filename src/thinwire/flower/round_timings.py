@@ -11,7 +11,7 @@ from dataclasses import astuple, replace
 
 from flwr.app import Context
 
-from thinwire.flower.instructions import Instructions
+from thinwire.flower.protocol import Fate, Outcome
 from thinwire.policy import Turn
 
 KEPT = 64
@@ -39,26 +39,19 @@ def late(turn: Turn, waited_s: float, latency_s: float = 0.0) -> Turn:
     return replace(shared, send_s=LATE * shared.send_s)
 
 
-def settled(turn: Turn, round_: int, told: Instructions, latency_s: float = 0.0) -> tuple[Turn, ...]:
+def settled(turn: Turn, fate: Fate, latency_s: float = 0.0) -> tuple[Turn, ...]:
     """Return the turn of a round whose fate the server tells; nothing where it does not say how long that took."""
-    if round_ == told.accepted and told.elapsed_s >= 0:
-        return (timed(turn, told.elapsed_s, latency_s),)
-    if round_ == told.missed and told.missed_s >= 0:
-        return (late(turn, told.missed_s, latency_s),)
-    return ()
-
-
-def flat(turns: Sequence[Turn]) -> list[float]:
-    """Return turns as a list of numbers, as Flower's records hold them."""
-    return [float(value) for turn in turns for value in astuple(turn)]
-
-
-def from_flat(values: object) -> tuple[Turn, ...]:
-    """Invert ``flat``; nothing where it is not of its making."""
-    if not isinstance(values, list) or len(values) % _FIELDS or not all(isinstance(v, float) for v in values):
+    if fate.seconds < 0:
         return ()
-    rows = [values[at : at + _FIELDS] for at in range(0, len(values), _FIELDS)]
-    return tuple(Turn(int(sent), send_s, int(got), *times) for sent, send_s, got, *times in rows)
+    share = timed if fate.outcome is Outcome.TAKEN else late
+    return (share(turn, fate.seconds, latency_s),)
+
+
+def from_rows(rows: Sequence[Sequence[float]]) -> tuple[Turn, ...]:
+    """Return turns from the lists of their fields. Raises ValueError or TypeError where they are none."""
+    if any(len(row) != _FIELDS for row in rows):
+        raise ValueError(f"expected turns of {_FIELDS} numbers")
+    return tuple(Turn(int(sent), float(s), int(got), *map(float, times)) for sent, s, got, *times in rows)
 
 
 def stated(context: Context, name: str) -> float | None:

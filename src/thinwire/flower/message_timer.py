@@ -19,7 +19,7 @@ class Timed(NamedTuple):
     elapsed_s: float
 
 
-class Clock:
+class MessageTimer:
     """Knows when each message left. A Grid that knows better has ``elapsed_s(message_id)``."""
 
     def __init__(self, grid: Grid) -> None:

@@ -1,12 +1,8 @@
-"""A file that is there whole or not at all."""
+"""A file as it is being written: how much, and the digest of it."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 from torch import Tensor
@@ -31,18 +27,6 @@ class Sink:
     def digest(self) -> bytes:
         """Return the digest of what was written."""
         return self._digest.digest()
-
-
-@contextmanager
-def draft(path: Path) -> Iterator[BinaryIO]:
-    """Write to a name beside ``path``; it becomes ``path`` when the block ends without an error, else it is removed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            yield file
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def lying(x: Tensor) -> memoryview:
