@@ -60,10 +60,9 @@ def apps() -> list:
     step = "flower-simulation-step-by-step-pytorch/my-awesome-app"
     older = [
         App("client_fn quickstart-pytorch", "quickstart-pytorch", "clients accuracy"),
-        App("client_fn quickstart-sklearn", "quickstart-sklearn-tabular", "clients accuracy", 3),
+        App("client_fn quickstart-sklearn", "quickstart-sklearn-tabular", "clients loss", 3),
         App("client_fn sklearn-logreg-mnist", "sklearn-logreg-mnist", "server accuracy"),
         App("client_fn advanced-pytorch", "advanced-pytorch", "server centralized_accuracy", 50),
-        App("client_fn custom-metrics", "custom-metrics", "clients accuracy"),
         App("client_fn custom-mods", "custom-mods", "clients accuracy"),
         App("client_fn vertical-fl", "vertical-fl", "train accuracy", 3),
         App("client_fn kaplan-meier", "federated-kaplan-meier-fitter", "printed", 2, text=survival),
@@ -86,7 +85,7 @@ def one(app: Any, args: argparse.Namespace) -> None:
     import flower_examples_stubs as stubs
     from flower_examples_run import run_app
 
-    data.serve_locally(args.data)
+    data.serve_locally(args.data, app.older)
     hub = "huggingface" in app.name
     stubs.install(vision=not hub)
     if hub:
@@ -132,6 +131,7 @@ def row(app: str, runs: Sequence[dict], side: str) -> dict[str, Any]:
         "stock_failures": sum(a["failures"] for a in stock),
         "failures": sum(b["failures"] for b in ours),
         "transfers": ours[0].get("transfers", {}),
+        "warnings": ours[0].get("warnings", []),
         "crashed": crashed,
     }
 

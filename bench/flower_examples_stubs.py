@@ -128,7 +128,10 @@ def install(vision: bool) -> None:
     nothing = lambda *args, **kwargs: None  # noqa: E731
     _module("wandb", init=nothing, log=nothing, define_metric=nothing, finish=nothing)
     _module("evaluate", load=lambda name: Accuracy())
+    import flwr.common
     import flwr.server.server as legacy
+
+    _module("flwr.common.context", Context=flwr.common.Context)  # where the older xgboost examples look for it
 
     legacy.concurrent = SimpleNamespace(futures=SimpleNamespace(ThreadPoolExecutor=_OneByOne, wait=_wait))
 
