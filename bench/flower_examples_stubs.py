@@ -131,7 +131,9 @@ def install(vision: bool) -> None:
     import flwr.common
     import flwr.server.server as legacy
 
-    _module("flwr.common.context", Context=flwr.common.Context)  # where the older xgboost examples look for it
+    # Where examples look for what later releases of flwr moved.
+    _module("flwr.common.context", Context=flwr.common.Context)
+    vars(flwr.common.typing).setdefault("UserConfig", dict)
 
     legacy.concurrent = SimpleNamespace(futures=SimpleNamespace(ThreadPoolExecutor=_OneByOne, wait=_wait))
 
@@ -147,7 +149,9 @@ def tiny_bert(folder: Path, sentences: list[str], labels: list[int]) -> Path:
     tokenizer = BertTokenizerFast(str(folder / "vocab.txt"))
     torch.manual_seed(0)
     model = BertForSequenceClassification(
-        BertConfig(len(tokenizer), 128, 2, 2, 512, max_position_embeddings=512, num_labels=2)
+        BertConfig(
+            vocab_size=len(tokenizer), hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512
+        )
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
     for start in [*range(0, len(sentences) - 31, 32)] * 3:
