@@ -60,10 +60,9 @@ def apps() -> list:
     step = "flower-simulation-step-by-step-pytorch/my-awesome-app"
     older = [
         App("client_fn quickstart-pytorch", "quickstart-pytorch", "clients accuracy"),
-        App("client_fn quickstart-sklearn", "quickstart-sklearn-tabular", "clients accuracy", 3),
+        App("client_fn quickstart-sklearn", "quickstart-sklearn-tabular", "clients loss", 3),
         App("client_fn sklearn-logreg-mnist", "sklearn-logreg-mnist", "server accuracy"),
         App("client_fn advanced-pytorch", "advanced-pytorch", "server centralized_accuracy", 50),
-        App("client_fn custom-metrics", "custom-metrics", "clients accuracy"),
         App("client_fn custom-mods", "custom-mods", "clients accuracy"),
         App("client_fn vertical-fl", "vertical-fl", "train accuracy", 3),
         App("client_fn kaplan-meier", "federated-kaplan-meier-fitter", "printed", 2, text=survival),
@@ -80,21 +79,28 @@ def apps() -> list:
     return new + [replace(app, older=True) for app in older]
 
 
-def one(app: Any, args: argparse.Namespace) -> list[dict]:
-    """Run an app with every seed and on every side; all in this process, so that its data are read once."""
+def one(app: Any, args: argparse.Namespace) -> None:
+    """Run an app with every seed and on every side, in this process, so that its data are read once; a line a run."""
     import flower_examples_data as data
     import flower_examples_stubs as stubs
     from flower_examples_run import run_app
 
-    data.serve_locally(args.data)
-    stubs.install()
-    if "huggingface" in app.name:
+    data.serve_locally(args.data, app.older)
+    hub = "huggingface" in app.name
+    stubs.install(vision=not hub)
+    if hub:
         import datasets
 
         known = datasets.load_dataset("stanfordnlp/imdb", split="test")
         app = replace(app, config={**app.config, "model-name": str(_bert(stubs, known))})
+    if args.rounds:
+        app = replace(app, config={**app.config, "num-server-rounds": args.rounds})
     folder = (args.older if app.older else args.examples) / app.folder
-    return [run_app(app, folder.resolve(), seed, side) for seed in range(args.seeds) for side in args.sides]
+    done = len(args.runs.read_text().splitlines()) if args.runs.exists() else 0
+    for seed, side in [(seed, side) for seed in range(args.seeds) for side in args.sides][done:]:
+        found = run_app(app, folder.resolve(), seed, side)
+        with args.runs.open("a") as file:
+            file.write(json.dumps(found) + "\n")
 
 
 def _bert(stubs: Any, known: Any) -> Path:
@@ -103,9 +109,8 @@ def _bert(stubs: Any, known: Any) -> Path:
 
 def row(app: str, runs: Sequence[dict], side: str) -> dict[str, Any]:
     """Compare one side with stock, over the seeds that both ended."""
-    pairs = [
-        (a, b) for a in runs for b in runs if a["side"] == "stock" and b["side"] == side and a["seed"] == b["seed"]
-    ]
+    by_run = {(run.get("side"), run.get("seed")): run for run in runs}
+    pairs = [(run, by_run[side, seed]) for (kind, seed), run in by_run.items() if kind == "stock" and (side, seed) in by_run]
     crashed = next((b["crashed"] for _, b in pairs if "crashed" in b), None)
     ended = [(a, b) for a, b in pairs if not {"crashed"} & {*a, *b}]
     if not ended:
@@ -126,19 +131,30 @@ def row(app: str, runs: Sequence[dict], side: str) -> dict[str, Any]:
         "stock_failures": sum(a["failures"] for a in stock),
         "failures": sum(b["failures"] for b in ours),
         "transfers": ours[0].get("transfers", {}),
+        "warnings": ours[0].get("warnings", []),
         "crashed": crashed,
     }
 
 
-def in_a_process(name: str, arguments: list[str], timeout_s: float) -> list[dict]:
-    """Run one app in a process of its own, for its modules, its memory and its crashes."""
+def in_a_process(name: str, args: argparse.Namespace, timeout_s: float = 3600) -> list[dict]:
+    """Run one app in a process of its own, for its modules, its memory and its crashes: the next run has a new one."""
+    planned = [(seed, side) for seed in range(args.seeds) for side in args.sides]
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "runs.json"
-        command = [sys.executable, __file__, *arguments, "--only", name, "--runs", str(out)]
-        ended = subprocess.run(command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, timeout=timeout_s)
-        if out.exists():
-            return json.loads(out.read_text())
-        return [{"app": name, "crashed": "\n".join(ended.stderr.strip().splitlines()[-3:])}]
+        runs = Path(folder) / "runs.jsonl"
+        command = [sys.executable, __file__, *sys.argv[1:], "--only", name, "--runs", str(runs)]
+        while (done := len(runs.read_text().splitlines()) if runs.exists() else 0) < len(planned):
+            ended = subprocess.run(
+                command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, timeout=timeout_s
+            )
+            lines = runs.read_text().splitlines() if runs.exists() else []
+            if len(lines) < len(planned):
+                seed, side = planned[len(lines)]
+                reason = "\n".join(ended.stderr.strip().splitlines()[-3:])
+                lost = {"app": name, "seed": seed, "side": side, "crashed": f"exit {ended.returncode}: {reason}"}
+                runs.write_text("".join(f"{line}\n" for line in [*lines, json.dumps(lost)]))
+            if len(lines) == done and done == 0:
+                break  # not even the first: its packages are missing
+        return [json.loads(line) for line in runs.read_text().splitlines()]
 
 
 def line(found: dict) -> str:
@@ -160,6 +176,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("THINWIRE_DATA"), help="local data sets")
     parser.add_argument("--only", action="append", help="the name of an app; may be repeated")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds (default 3)")
+    parser.add_argument("--rounds", type=int, help="other than what the examples ask for, to try them quickly")
     parser.add_argument("--sides", nargs="+", default=["stock", "auto", "lossless"])
     parser.add_argument("--out", type=Path, default=Path("results/flower-examples.json"))
     parser.add_argument("--runs", type=Path, help="run the app that --only names here, and write its runs as JSON")
@@ -167,13 +184,11 @@ def main() -> None:
     chosen = [a for a in apps() if (not args.only or a.name in args.only) and (args.older or not a.older)]
     if args.runs:
         args.data = Path(args.data)
-        args.runs.write_text(json.dumps(one(chosen[0], args)))
+        one(next(app for app in chosen if app.name == args.only[-1]), args)
         return
-    arguments = ["--examples", str(args.examples), "--data", str(args.data), "--seeds", str(args.seeds)]
-    arguments += ["--older", str(args.older)] * bool(args.older) + ["--sides", *args.sides]
     rows, runs = [], []
     for app in chosen:
-        runs += (done := in_a_process(app.name, arguments, 3600))
+        runs += (done := in_a_process(app.name, args))
         for side in args.sides[1:]:
             rows.append(row(app.name, done, side))
             print(line(rows[-1]), flush=True)

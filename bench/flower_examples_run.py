@@ -29,8 +29,6 @@ from flwr.serverapp.strategy import Result
 
 from thinwire.flower import LocalGrid, compress_client, compress_server, run_local
 
-SIDES = ("stock", "auto", "lossless")
-
 
 @dataclass(frozen=True)
 class App:
@@ -56,10 +54,14 @@ class App:
 
 
 def run_app(app: App, folder: Path, seed: int, side: str) -> dict[str, Any]:
-    """Run an app once from fresh modules in an empty folder; a crash is a result too."""
+    """Run an app once from fresh modules in an empty folder; a crash is a result too.
+
+    ``side`` is "stock", or thinwire's uplink and downlink: one for both ("auto"), or two with a slash between.
+    """
     started, found = time.perf_counter(), dict[str, Any]()
     found.update(app=app.name, seed=seed, side=side)
-    with _fresh(folder), _empty_folder() as here, _listened() as (log, made):
+    said = _Warnings()
+    with _fresh(folder), _empty_folder() as here, _listened(said) as (log, made):
         _seed(seed)
         failed: list[str] = []
         try:
@@ -69,7 +71,7 @@ def run_app(app: App, folder: Path, seed: int, side: str) -> dict[str, Any]:
             logging.getLogger(__name__).warning("%s crashed", app.name, exc_info=error)
             found["crashed"] = f"{type(error).__name__}: {error}"[:500]
         text = log.getvalue()
-        found.update(_reported(app, made, text), errors=dict(Counter(failed).most_common(3)))
+        found.update(_reported(app, made, text), errors=dict(Counter(failed).most_common(3)), warnings=said.lines[:3])
         found["failures"] = sum(map(int, re.findall(r"(\d+) failures", text)))
         ledger = here / "ledger.json"
         if ledger.exists():
@@ -83,7 +85,8 @@ def _run(app: App, folder: Path, seed: int, side: str, here: Path, failed: list[
     described = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["flwr"]["app"]
     server, client = (_load(described["components"][part]) for part in ("serverapp", "clientapp"))
     if side != "stock":
-        client, server = compress_client(client), compress_server(server, side, side, ledger=str(here / "ledger.json"))
+        up, _, down = side.partition("/")
+        client, server = compress_client(client), compress_server(server, up, down or up, ledger=str(here / "ledger.json"))
 
     def watch(message: Message) -> bool:
         if message.has_error():
@@ -135,8 +138,21 @@ def _empty_folder() -> Iterator[Path]:
             os.chdir(before)
 
 
+class _Warnings(logging.Handler):
+    """Keeps the warnings of thinwire's own log, each once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        if (line := record.getMessage()[:400]) not in self.lines:
+            self.lines.append(line)
+
+
 @contextlib.contextmanager
-def _listened() -> Iterator[tuple[io.StringIO, list]]:
+def _listened(said: logging.Handler) -> Iterator[tuple[io.StringIO, list]]:
     """Keep what is printed and logged, and every result object that Flower makes."""
     text, made = io.StringIO(), list[Any]()
     handler, logger = logging.StreamHandler(text), logging.getLogger("flwr")
@@ -150,6 +166,7 @@ def _listened() -> Iterator[tuple[io.StringIO, list]]:
         return init
 
     logger.addHandler(handler)
+    logging.getLogger("thinwire").addHandler(said)
     for kind in before:
         kind.__init__ = noted(kind)
     try:
@@ -157,6 +174,7 @@ def _listened() -> Iterator[tuple[io.StringIO, list]]:
             yield text, made
     finally:
         logger.removeHandler(handler)
+        logging.getLogger("thinwire").removeHandler(said)
         for kind, init in before.items():
             kind.__init__ = init
 
@@ -182,7 +200,8 @@ def _reported(app: App, made: list, text: str) -> dict[str, Any]:
                 last = dict(records[max(records)]) if records else {}
                 metrics.update({f"{who} {k}": v for k, v in last.items() if isinstance(v, int | float)})
             rounds = max([rounds, *result.train_metrics_clientapp, *result.evaluate_metrics_clientapp])
-            model = _hash(array.data for array in result.arrays.values())
+            arrays = [array.numpy() for array in result.arrays.values()]
+            model = _hash(f"{x.dtype}{x.shape}".encode() + x.tobytes() for x in arrays)  # values, whatever their layout
         else:
             series = {
                 "clients loss": result.losses_distributed,

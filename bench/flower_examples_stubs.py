@@ -118,9 +118,9 @@ def _wait(fs: Iterable[Any], timeout: float | None = None) -> tuple[list, list]:
     return sorted(fs, key=lambda future: future.order), []
 
 
-def install() -> None:
-    """Put the stand-ins in place."""
-    if importlib.util.find_spec("torchvision") is None:
+def install(vision: bool) -> None:
+    """Put the stand-ins in place; torchvision's not for apps on transformers, which would take it for the whole."""
+    if vision and importlib.util.find_spec("torchvision") is None:
         shown = (Compose, ToTensor, Normalize, RandomCrop, RandomHorizontalFlip)
         transforms = _module("torchvision.transforms", **{kind.__name__: kind for kind in shown})
         vars(transforms)["functional"] = _module("torchvision.transforms.functional", to_tensor=to_tensor)
@@ -128,7 +128,12 @@ def install() -> None:
     nothing = lambda *args, **kwargs: None  # noqa: E731
     _module("wandb", init=nothing, log=nothing, define_metric=nothing, finish=nothing)
     _module("evaluate", load=lambda name: Accuracy())
+    import flwr.common
     import flwr.server.server as legacy
+
+    # Where examples look for what later releases of flwr moved.
+    _module("flwr.common.context", Context=flwr.common.Context)
+    vars(flwr.common.typing).setdefault("UserConfig", dict)
 
     legacy.concurrent = SimpleNamespace(futures=SimpleNamespace(ThreadPoolExecutor=_OneByOne, wait=_wait))
 
@@ -144,7 +149,9 @@ def tiny_bert(folder: Path, sentences: list[str], labels: list[int]) -> Path:
     tokenizer = BertTokenizerFast(str(folder / "vocab.txt"))
     torch.manual_seed(0)
     model = BertForSequenceClassification(
-        BertConfig(len(tokenizer), 128, 2, 2, 512, max_position_embeddings=512, num_labels=2)
+        BertConfig(
+            vocab_size=len(tokenizer), hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512
+        )
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
     for start in [*range(0, len(sentences) - 31, 32)] * 3:
