@@ -17,7 +17,12 @@ W, HEAD = np.linspace(-1, 1, 1600, dtype=np.float32).reshape(40, 40), np.ones((4
 
 
 def exchange(
-    sent: Tensors, answer: Callable[[Tensors], Records], rounds: int = 2, nodes: int = 1, wrapped: bool = True, **options
+    sent: Tensors,
+    answer: Callable[[Tensors], Records],
+    rounds: int = 2,
+    nodes: int = 1,
+    wrapped: bool = True,
+    **options,
 ) -> tuple[CompressedGrid, list[Message]]:
     """Send arrays and have clients answer with what ``answer`` makes of what they got; the last round's replies."""
 
@@ -88,7 +93,12 @@ def test_arrays_of_nothing_and_of_no_number_travel_as_they_are() -> None:
     }
     seen: list[Tensors] = []
     odd = {name: np.asarray(x) for name, x in odd.items()}
-    for uplink, downlink in (("auto", "auto"), ("none", "auto"), ("TopK(0.01)", "Uniform(bits=4)"), ("lossless", "none")):
+    for uplink, downlink in (
+        ("auto", "auto"),
+        ("none", "auto"),
+        ("TopK(0.01)", "Uniform(bits=4)"),
+        ("lossless", "none"),
+    ):
         _, (reply,) = exchange(
             {"w": W, **odd}, lambda got: seen.append(got) or {"arrays": got}, uplink=uplink, downlink=downlink
         )
@@ -144,7 +154,10 @@ def test_unnamed_vectors_of_mixed_scale_keep_every_element() -> None:
 
 def test_a_rule_by_name_makes_tensors_exact() -> None:
     rng, seen = np.random.default_rng(0), list[Tensors]()
-    model = {"head.w": rng.normal(size=(64, 64)).astype(np.float32), "body.w": rng.normal(size=(64, 64)).astype(np.float32)}
+    model = {
+        "head.w": rng.normal(size=(64, 64)).astype(np.float32),
+        "body.w": rng.normal(size=(64, 64)).astype(np.float32),
+    }
     step = {name: rng.normal(size=(64, 64)).astype(np.float32) for name in model}
 
     def answer(got: Tensors) -> Records:
@@ -161,10 +174,16 @@ ANSWERS: dict[str, tuple[Tensors, Callable[[Tensors], Records]]] = {
     "part of the model": ({"body": W, "head": HEAD}, lambda got: {"arrays": {"body": got["body"] + 1}}),
     "bytes of another length": ({"0": np.zeros(0, np.uint8)}, lambda got: {"arrays": {"0": np.ones(9, np.uint8)}}),
     "a model that grew": ({"trees": HEAD}, lambda got: {"arrays": {"trees": np.vstack([got["trees"], HEAD])}}),
-    "a second record": ({"body": W}, lambda got: {"arrays": {"body": got["body"] + 1}, "fisher": {"body": got["body"] * 3}}),
+    "a second record": (
+        {"body": W},
+        lambda got: {"arrays": {"body": got["body"] + 1}, "fisher": {"body": got["body"] * 3}},
+    ),
     "another record": ({"body": W}, lambda got: {"params": {"body": got["body"] + 1}}),
     "other names": ({"body": W}, lambda got: {"arrays": {"embedding": got["body"] + 1}}),
-    "another order": ({"body": W, "head": HEAD}, lambda got: {"arrays": {"head": got["head"], "body": got["body"] + 1}}),
+    "another order": (
+        {"body": W, "head": HEAD},
+        lambda got: {"arrays": {"head": got["head"], "body": got["body"] + 1}},
+    ),
     "a slice": ({"body": W}, lambda got: {"arrays": {"body": got["body"][:20, :30]}}),
     "wider numbers": ({"body": W}, lambda got: {"arrays": {"body": got["body"].astype(np.float64) * 1.1}}),
     "narrower numbers": ({"body": W}, lambda got: {"arrays": {"body": got["body"].astype(np.float16)}}),

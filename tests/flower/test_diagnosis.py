@@ -14,7 +14,15 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping, FedAvg
 from rounds import client, one_round
 
-from thinwire.flower import CompressedGrid, LocalGrid, compress_client, compress_server, compression_mod, records, run_local
+from thinwire.flower import (
+    CompressedGrid,
+    LocalGrid,
+    compress_client,
+    compress_server,
+    compression_mod,
+    records,
+    run_local,
+)
 from thinwire.flower.protocol import VERSION
 
 

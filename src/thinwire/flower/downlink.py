@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from flwr.app import Message, RecordDict
 
-from thinwire.compressor import Compressor
 from thinwire.flower import records
 from thinwire.flower.diagnosis import Diagnosis, Retry
 from thinwire.flower.ledger import Transfer, codecs_of
@@ -19,6 +18,7 @@ from thinwire.flower.records import Arrays
 from thinwire.flower.references import Model, Path, References
 from thinwire.flower.rounds import Rounds
 from thinwire.policy import Signals
+from thinwire.zoo import compressor
 
 Retrying = tuple[Sent, Diagnosis, Message]
 """What was sent, why it is sent again, and the client's error."""
@@ -36,12 +36,17 @@ class Downlink:
         rounds: Rounds,
         ledger: list[Transfer],
         told: Instructions,
-        compressor: Compressor,
+        downlink: object,
         reference_bytes: int,
     ) -> None:
-        self._nodes, self._rounds, self._ledger, self._told = nodes, rounds, ledger, told
-        self._references = References(compressor, told.exact, reference_bytes)
+        self._nodes, self._rounds, self._ledger, self._told, self._spec = nodes, rounds, ledger, told, downlink
+        self._references = References(compressor(downlink, "down"), told.exact, reference_bytes)
         self.session = secrets.randbits(32)
+
+    def expect(self, messages: float) -> None:
+        """Take note of how many messages a client is likely to train on in all."""
+        self._told = replace(self._told, messages=messages)
+        self._references.use(compressor(self._spec, "down", messages))
 
     def pack(self, messages: Sequence[Message], cohort: Sequence[int]) -> list[Sent]:
         """Return the messages as they should be sent. Strategies share one content among many: it is read once.

@@ -65,11 +65,10 @@ class CompressedGrid(Grid):
         self.ledger: list[Transfer] = []
         self.nodes = Nodes()
         self._grid, self._timer, self._rounds, self._lock = grid, MessageTimer(grid), Rounds(), threading.RLock()
-        self._downlink = Downlink(
-            self.nodes, self._rounds, self.ledger, told, compressor(downlink, "down"), reference_bytes
-        )
+        self._downlink = Downlink(self.nodes, self._rounds, self.ledger, told, downlink, reference_bytes)
         self._uplink = Uplink(self.nodes, self.ledger, self._downlink.session)
         self.rounds_log = RoundLog(self.ledger)
+        self._expected_rounds, self._expects = rounds or 0, False
         self._waiting: dict[str, Sent] = {}
         self._newest: dict[str, str] = {}
         """By the id that the strategy knows: that of a message's second sending."""
@@ -142,6 +141,10 @@ class CompressedGrid(Grid):
             if self._rounds.begins(outgoing) and self._rounds.number > 1:
                 self.nodes.end_round()
                 self.rounds_log.round_ends(self._rounds.number - 1, self.nodes)
+            if self._rounds.number == 1 and self._expected_rounds and not self._expects:
+                self._expects = True
+                share = len(outgoing) / max(len(outgoing), len(list(self._grid.get_node_ids()))) if outgoing[1:] else 1
+                self._downlink.expect(self._expected_rounds * share)
             return self._downlink.pack(outgoing, self._rounds.cohort(outgoing))
 
     def _push(self, packed: Sequence[Sent]) -> list[str]:

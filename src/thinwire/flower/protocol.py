@@ -34,7 +34,7 @@ from thinwire.wire.integers import Reader, varint
 VERSION = 4
 _DOWN = struct.Struct("<4sBBIII16s32s")
 _UP = struct.Struct("<4sBBIIffff")
-_FIXED = struct.Struct("<iiff")
+_FIXED = struct.Struct("<iifff")
 _FATE = struct.Struct("<IBf")
 ID_BYTES = 16
 NOTHING = bytes(ID_BYTES)
@@ -77,6 +77,8 @@ class Instructions:
     """This client's place among the round's clients by data size, in (0, 1]; -1: not known."""
     importance: float = -1.0
     """This client's factor on the levels of its reply (``Signals.importance``); -1: not known."""
+    messages: float = -1.0
+    """How many messages this client is likely to train on in all; -1: not known."""
     exact: str = ""
     """Patterns of names, separated by spaces: these tensors travel losslessly."""
     fates: tuple[Fate, ...] = ()
@@ -86,7 +88,7 @@ class Instructions:
 
     def dumps(self) -> bytes:
         """Return the bytes."""
-        out = bytearray(_FIXED.pack(self.round, self.rounds, self.volume_quantile, self.importance))
+        out = bytearray(_FIXED.pack(self.round, self.rounds, self.volume_quantile, self.importance, self.messages))
         out += varint(len(self.fates)) + b"".join(_FATE.pack(f.sequence, f.outcome, f.seconds) for f in self.fates)
         losses = [math.nan if loss is None else loss for loss in self.losses]
         out += varint(len(losses)) + struct.pack(f"<{len(losses)}d", *losses)
@@ -95,16 +97,16 @@ class Instructions:
     @classmethod
     def read(cls, reader: Reader) -> Instructions:
         """Read instructions. Raises WireError."""
-        round_, rounds, quantile, importance = _FIXED.unpack(reader.take(_FIXED.size))
+        round_, rounds, quantile, importance, messages = _FIXED.unpack(reader.take(_FIXED.size))
         fates = tuple(_fate(reader) for _ in range(reader.varint()))
         count = reader.varint()
         losses = struct.unpack(f"<{count}d", reader.take(8 * count))
-        signals = (quantile, importance, *(fate.seconds for fate in fates))
+        signals = (quantile, importance, messages, *(fate.seconds for fate in fates))
         if not all(map(math.isfinite, signals)):
             raise WireError(f"the instructions say {signals}, expected finite numbers")
         known = tuple(loss if math.isfinite(loss) else None for loss in losses)
         uplink, exact = _read_text(reader), _read_text(reader)
-        return cls(uplink, round_, rounds, quantile, importance, exact, fates, known)
+        return cls(uplink, round_, rounds, quantile, importance, messages, exact, fates, known)
 
 
 @dataclass(frozen=True)

@@ -98,11 +98,15 @@ class References:
     """
 
     def __init__(self, compressor: Compressor, exact: str, most_bytes: int) -> None:
-        self._compressor = replace(compressor, feedback=NoFeedback())
+        self.use(compressor)
         self._exact, self._most_bytes = exact, most_bytes
         self._held: OrderedDict[bytes, Reference] = OrderedDict()
         self._paths: OrderedDict[tuple[bytes, bytes], Path] = OrderedDict()
         self._distances: OrderedDict[tuple[bytes, bytes], float] = OrderedDict()
+
+    def use(self, compressor: Compressor) -> None:
+        """Make differences with this compressor from now on."""
+        self._compressor = replace(compressor, feedback=NoFeedback())
 
     def path(self, model: Model, held: Sequence[bytes], signals: Signals, losses: Sequence[float | None]) -> Path:
         """Return the way to a model for a client that holds these references. Made once for all of equal history.

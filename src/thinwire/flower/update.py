@@ -28,7 +28,7 @@ from thinwire.policy import Signals
 
 STATISTICS = "*running_mean *running_var *num_batches_tracked"
 """What torch calls the buffers of its normalization layers: they are no weights, and no error of theirs is small."""
-_SAMPLE, _FEW = 2048, 4
+_SAMPLE, _FEW, _MASKED = 2048, 4, 20
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def encode_update(
         base = view.base(name, x)
         difference = None if base is None else minus(x, base)
         given[name] = x if difference is None else difference
-        if difference is None or must_be_exact(name, x, exact, view.new) or not all_finite(difference):
+        must = must_be_exact(name, x, exact, view.new) or (base is not None and _is_masked(x, base))
+        if difference is None or must or not all_finite(difference):
             lossless.add(name)
             if base is None or difference is None or not same_bits(plus(base, difference), x):
                 given[name] = x
@@ -145,6 +146,16 @@ def must_be_exact(name: str, x: Tensor, patterns: str, new: bool) -> bool:
     if not x.dtype.is_floating_point:
         return False
     return not x.numel() or not all_finite(x) or (new and _has_few_values(x))
+
+
+def _is_masked(x: Tensor, base: Tensor) -> bool:
+    """Return whether many elements are exactly zero where the other end's are not: zeros that mean something."""
+    if not x.dtype.is_floating_point or x.numel() < _MASKED:
+        return False
+    step = max(1, x.numel() // _SAMPLE)
+    if not bool((x.reshape(-1)[::step] == 0).any()):
+        return False
+    return int(((x == 0) & (base != 0)).sum()) * _MASKED > x.numel()
 
 
 def _has_few_values(x: Tensor) -> bool:
