@@ -121,7 +121,7 @@ def test_a_run_in_which_every_client_failed_ends_with_an_error(initial_arrays) -
     def main(grid: Grid, context: Context) -> None:
         FedAvg().start(grid, initial_arrays, num_rounds=2)
 
-    with pytest.raises(RuntimeError, match="every client failed in every round.*does not fit"):
+    with pytest.raises(RuntimeError, match=r"every client failed in every round.*does not fit"):
         run_local(compress_server(server), compress_client(client(out_of_memory)), 2)
 
 

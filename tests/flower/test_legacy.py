@@ -1,4 +1,4 @@
-"""Apps of Flower's older API get the one line too: NumPyClient and client_fn, strategies in threads, lists of weights."""
+"""Apps of Flower's older API get the one line too: NumPyClient, client_fn, strategies in threads, lists of weights."""
 
 from __future__ import annotations
 

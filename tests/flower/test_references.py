@@ -1,4 +1,4 @@
-"""What a node is sent depends on what it was sent before, and on nothing else; and both ends agree, whatever is lost."""
+"""What a node is sent depends on what it was sent before, and on nothing else; both ends agree, whatever is lost."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class CompressedGrid(Grid):
         """Log the last round and what the whole run cost; warn of a run in which nothing was compressed."""
         with self._lock:
             self.rounds_log.round_ends(self._rounds.number, self.nodes)
-            self.rounds_log.run_ends()
+            self.rounds_log.run_ends(self.nodes)
 
     def _pack(self, messages: Iterable[Message]) -> list[Sent]:
         outgoing = list(messages)

@@ -11,6 +11,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from thinwire.wire import INLINE_LIMITS, split_specs
 DOWN, UP, STATE = "thinwire.down.v1", "thinwire.up.v1", "thinwire.state.v1"
 _KEY = "thinwire"
 _NUMPY = "numpy.ndarray"
+_MOST_HEADER = 1 << 16
 _CLIPPING_NORM = "clipping_norm"
 """Under this key Flower's differentially private strategies send the norm, in both of its APIs."""
 _NAMES = ("float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
@@ -83,19 +85,28 @@ def read_npy(data: bytes) -> np.ndarray[Any, Any]:
 
     Raises WireError, whatever numpy's parser of the header raises, before anything of the claimed size is allocated.
     """
-    try:
-        stream = io.BytesIO(data)
-        version = npy.read_magic(stream)
-        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = header(stream)
-        if dtype.hasobject or any(side < 0 for side in shape):
-            raise ValueError(f"dtype {dtype} and shape {shape}")
-    except Exception as error:  # numpy evaluates the header as Python's literals: any of its errors may come
-        raise WireError(f"not an array in numpy's format ({type(error).__name__}: {str(error)[:100]})") from None
-    count, at = math.prod(shape), stream.tell()
+    long = data[6:7] == b"\x02"
+    at = 12 + int.from_bytes(data[8:12], "little") if long else 10 + int.from_bytes(data[8:10], "little")
+    shape, fortran, dtype = _header(bytes(data[: min(at, _MOST_HEADER)]))
+    count = math.prod(shape)
     if count * dtype.itemsize != len(data) - at:
         raise WireError(f"{len(data) - at} bytes for an array of shape {shape} and dtype {dtype}")
     return np.frombuffer(data, dtype, count, at).reshape(shape, order="F" if fortran else "C")
+
+
+@lru_cache(maxsize=4096)
+def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and dtype; many arrays of a model have the same header. Raises WireError."""
+    try:
+        stream = io.BytesIO(head)
+        version = npy.read_magic(stream)
+        parse = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = parse(stream)
+        if dtype.hasobject or any(side < 0 for side in shape) or stream.tell() != len(head):
+            raise ValueError(f"dtype {dtype} and shape {shape}")
+        return shape, fortran, dtype
+    except Exception as error:  # numpy evaluates the header as Python's literals: any of its errors may come
+        raise WireError(f"not an array in numpy's format ({type(error).__name__}: {str(error)[:100]})") from None
 
 
 def to_array(x: Tensor, untyped: bool = False) -> Array:

@@ -55,15 +55,13 @@ class RoundLog:
         more += f"; {_bytes(beside)} of kinds that are not compressed" if beside else ""
         _log.info("thinwire round %d: %s; %s%s", number, _way(transfers, "down"), _way(transfers, "up"), more)
 
-    def run_ends(self) -> None:
+    def run_ends(self, nodes: Nodes) -> None:
         """Log what the whole run cost; warn where nothing was compressed."""
         if not self._ledger:
             _log.warning("thinwire: no message of this run carried arrays, so nothing was compressed")
             return
         _log.info("thinwire, the whole run: %s; %s", _way(self._ledger, "down"), _way(self._ledger, "up"))
-        if all(item.kind in ("dense", "refused") for item in self._ledger if item.direction == "up") and all(
-            item.kind == "dense" or item.not_compressed for item in self._ledger if item.direction == "down"
-        ):
+        if not any(node.proven for node in nodes.by_id.values()):
             _log.warning(
                 "thinwire: nothing of this run was compressed: every message went dense. Are all ClientApps wrapped by "
                 "compress_client, and do their messages carry numpy arrays?"
