@@ -8,30 +8,49 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from thinwire.errors import WireError
-from thinwire.flower.names import short
-from thinwire.flower.records import Arrays
+from thinwire.flower.names import answering, record_of, short
+from thinwire.flower.records import Arrays, kind_and_shape
 
-Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
-"""Name, kind of number and shape of every array, by name."""
+Entries = tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What replies to one message have in common."""
+
+    arrays: Entries
+    """Name, kind of number and shape of every array, by name."""
+    records: tuple[str, ...]
+    """In which records they are."""
 
 
 def layout_of(arrays: Arrays, names: Mapping[str, str]) -> Layout:
-    """Return what replies to one message have in common; ``names``: what an array is called instead of its own name.
+    """Return the layout of a reply; ``names``: what an array is called in the message that it answers.
 
     One-dimensional integers may be bytes, of any number.
     """
-    typed = [(names.get(name, name), *_kind_and_shape(x)) for name, x in arrays.tensors.items()]
-    return tuple(sorted([*typed, *((names.get(name, name), "other", ()) for name in arrays.others)]))
+    seen = {name: (_kind(x), tuple(x.shape)) for name, x in arrays.tensors.items()}
+    seen |= {name: kind_and_shape(array) for name, array in arrays.others.items()}
+    entries = [
+        (names.get(name, name), kind, (-1,) if kind == "integers" and len(shape) == 1 else shape)
+        for name, (kind, shape) in seen.items()
+    ]
+    return Layout(tuple(sorted(entries)), tuple(sorted({record_of(name) for name in seen})))
 
 
-def _kind_and_shape(x: Tensor) -> tuple[str, tuple[int, ...]]:
-    if not x.dtype.is_floating_point and x.dim() == 1:
-        return "integers", (-1,)
-    return ("floats" if x.dtype.is_floating_point else "integers"), tuple(x.shape)
+def layout_of_answer(arrays: Arrays) -> Layout:
+    """Return the layout of replies that give a new value to each array of a message."""
+    layout = layout_of(arrays, {})
+    return replace(layout, records=tuple(sorted({answering(record) for record in layout.records})))
+
+
+def _kind(x: Tensor) -> str:
+    return "floats" if x.dtype.is_floating_point else "integers"
 
 
 class Consistency:
@@ -43,28 +62,35 @@ class Consistency:
     def check(self, kind: str, replies: Mapping[int, Layout], sent: Layout) -> dict[int, WireError]:
         """Return the replies to one model, by any number, that differ from the others, each with what differs.
 
-        Most decide, or those that are like the message; where neither is so, all may be as they are. A lone reply is
-        compared with the last ones.
+        ``sent``: ``layout_of_answer`` of the message. Most decide, or those that are like it; where neither is so, all
+        may be as they are. A lone reply is compared with the last ones.
         """
         counts = Counter(replies.values())
         usual = self._usual.get((kind, sent))
-        if len(replies) == 1 and usual == sent:
-            chosen = sent
+        if len(replies) == 1 and usual is not None and usual.arrays == sent.arrays:
+            chosen = usual
         else:
-            chosen = max(counts, key=lambda layout: (counts[layout], layout == sent, layout == usual))
-            if 2 * counts[chosen] <= len(replies) and sent in counts:
-                chosen = sent
-            if 2 * counts[chosen] <= len(replies) and chosen != sent:
-                return {}
+            chosen = self._most(counts, sent, usual)
+            if 2 * counts[chosen] <= len(replies):
+                alike = Counter({layout: n for layout, n in counts.items() if layout.arrays == sent.arrays})
+                if not alike:
+                    return {}
+                chosen = self._most(alike, sent, usual)
         self._usual[kind, sent] = chosen
         return {key: WireError(_difference(layout, chosen)) for key, layout in replies.items() if layout != chosen}
 
+    def _most(self, counts: Counter[Layout], sent: Layout, usual: Layout | None) -> Layout:
+        return max(
+            counts, key=lambda layout: (counts[layout], layout.arrays == sent.arrays, layout == usual, layout == sent)
+        )
+
 
 def _difference(given: Layout, expected: Layout) -> str:
-    theirs, ours = {name: rest for name, *rest in given}, {name: rest for name, *rest in expected}
+    theirs, ours = ({name: rest for name, *rest in layout.arrays} for layout in (given, expected))
     odd = [name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
     shown = [f"{short(name)!r} is {_shown(theirs.get(name))}, expected {_shown(ours.get(name))}" for name in odd[:3]]
     more = f", and {len(odd) - 3} more" if len(odd) > 3 else ""
+    shown = shown or [f"they are in records {given.records}, expected {expected.records}"]
     return f"other arrays than the other clients return: {', '.join(shown)}{more}"
 
 
