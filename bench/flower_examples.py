@@ -135,9 +135,7 @@ def in_a_process(name: str, arguments: list[str], timeout_s: float) -> list[dict
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "runs.json"
         command = [sys.executable, __file__, *arguments, "--only", name, "--runs", str(out)]
-        ended = subprocess.run(
-            command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, timeout=timeout_s
-        )
+        ended = subprocess.run(command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, timeout=timeout_s)
         if out.exists():
             return json.loads(out.read_text())
         return [{"app": name, "crashed": "\n".join(ended.stderr.strip().splitlines()[-3:])}]
@@ -151,8 +149,7 @@ def line(found: dict) -> str:
     return (
         f"{found['app']:38s} {found['side']:8s} {found['stock_bytes']:12,.0f} -> {found['bytes']:12,.0f} B "
         f"{found['ratio']:6.1f}x  {found['stock_metric']:.4f} -> {found['metric']:.4f} ({same}), "
-        f"failures {found['stock_failures']} -> {found['failures']}"
-        + (f", CRASHED {found['crashed']}" * bool(found["crashed"]))
+        f"failures {found['stock_failures']} -> {found['failures']}" + (f", CRASHED {found['crashed']}" * bool(found["crashed"]))
     )
 
 
@@ -181,9 +178,7 @@ def main() -> None:
             rows.append(row(app.name, done, side))
             print(line(rows[-1]), flush=True)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(
-        json.dumps({"schema": "thinwire.flower-examples/1", "rows": rows, "runs": runs}, indent=1) + "\n"
-    )
+    args.out.write_text(json.dumps({"schema": "thinwire.flower-examples/1", "rows": rows, "runs": runs}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

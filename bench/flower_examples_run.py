@@ -165,11 +165,7 @@ def _traffic(grid: LocalGrid) -> dict[str, Any]:
     sums = {"up": 0, "down": 0}
     for moved in grid.traffic:
         sums[moved.direction] += moved.engine_bytes
-    return {
-        "bytes": sum(sums.values()),
-        **{f"{way}_bytes": n for way, n in sums.items()},
-        "messages": len(grid.traffic),
-    }
+    return {"bytes": sum(sums.values()), **{f"{way}_bytes": n for way, n in sums.items()}, "messages": len(grid.traffic)}
 
 
 def _reported(app: App, made: list, text: str) -> dict[str, Any]:

@@ -24,8 +24,7 @@ def echo(message: Message, context: Context) -> Message:
     arrays = {name: array.numpy() for name, array in message.content["arrays"].items()}
     RECEIVED.setdefault(context.node_id, []).append(arrays)
     return Message(
-        RecordDict({"arrays": message.content["arrays"], "metrics": MetricRecord({"num-examples": 1})}),
-        reply_to=message,
+        RecordDict({"arrays": message.content["arrays"], "metrics": MetricRecord({"num-examples": 1})}), reply_to=message
     )
 
 
@@ -57,12 +56,7 @@ def message(tensors: dict[str, np.ndarray], node: int, round_: int, kind: str = 
 
 def model(seed: int, base: dict[str, np.ndarray] | None = None, by: float = 0.05) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    fresh = {
-        "w": rng.normal(size=(48, 40)),
-        "b": rng.normal(size=40),
-        "n": np.array(seed),
-        "on": rng.normal(size=5) > 0,
-    }
+    fresh = {"w": rng.normal(size=(48, 40)), "b": rng.normal(size=40), "n": np.array(seed), "on": rng.normal(size=5) > 0}
     if base is None:
         return {name: x.astype(np.float32) if x.dtype == np.float64 else x for name, x in fresh.items()}
     return {n: (base[n] + by * x).astype(np.float32) if x.dtype == np.float64 else x for n, x in fresh.items()}
@@ -214,7 +208,7 @@ def test_models_arrive_under_any_schedule(rounds: list[list[str]]) -> None:
 
     inner, content = LocalGrid(echoing(), 3, drop=drop), model(1)
     grid, empty = CompressedGrid(inner, "none", "ErrorBound(nmse=0.1)"), dict(inner._contexts)
-    for number, fates in enumerate(rounds, 1):
+    for number, fates in enumerate(rounds, 1):  # noqa: B007
         content = model(number, content)
         for node in (1, 2, 3):
             if fates[node - 1] == "restarted":

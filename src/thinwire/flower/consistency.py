@@ -80,9 +80,7 @@ class Consistency:
         return {key: WireError(_difference(layout, chosen)) for key, layout in replies.items() if layout != chosen}
 
     def _most(self, counts: Counter[Layout], sent: Layout, usual: Layout | None) -> Layout:
-        return max(
-            counts, key=lambda layout: (counts[layout], layout.arrays == sent.arrays, layout == usual, layout == sent)
-        )
+        return max(counts, key=lambda each: (counts[each], each.arrays == sent.arrays, each == usual, each == sent))
 
 
 def _difference(given: Layout, expected: Layout) -> str:

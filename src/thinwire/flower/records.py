@@ -50,7 +50,7 @@ class Arrays:
     untyped: bool = False
     """The arrays say neither dtype nor shape, as those of Flower's older API do."""
     fresh: Mapping[str, Array] = field(default_factory=dict)
-    """Those of a peer that numpy would have written otherwise (big-endian, an odd header, a false label), written anew."""
+    """Those of a peer that numpy would write otherwise (big-endian, an odd header, a false label), written anew."""
 
     @property
     def dense_bytes(self) -> int:
@@ -179,7 +179,7 @@ def clipping_norm(content: RecordDict) -> float | None:
 
 
 def kind_and_shape(array: Array) -> tuple[str, tuple[int, ...]]:
-    """Return what strategies see of an array that no frame carries: a kind of number, or another name, and the shape."""
+    """Return what strategies see of an array that no frame carries: its kind of number, or another name, and shape."""
     if array.stype != _NUMPY:
         return f"serialized as {array.stype!r}", ()
     try:

@@ -143,7 +143,7 @@ class Uplink:
         beside_bytes = sum(len(array.data) for array in beside.values())
         took_s = time.perf_counter() - started
         transfer = self._transfer(reply, len(data), beside_bytes, frame, arrays, sent, took_s)
-        return Opened(message, sent, elapsed_s, arrays, fresh | beside | others.fresh, transfer, reply)
+        return Opened(message, sent, elapsed_s, arrays, {**fresh, **beside, **others.fresh}, transfer, reply)
 
     def _frame(self, reply: Reply, sent: Sent) -> dict[str, Encoded]:
         if not _has_schema(reply.frame):
@@ -193,10 +193,10 @@ class Uplink:
                     anew = records.to_records({**arrays, **fresh}, list(arrays))
                     reply.content = records.replace_arrays(reply.content, anew)
                 return reply
-        error = Message(Error(MOD_FAILED, f"thinwire: {reason}"), reply_to=reply)
-        set_reply_to(error, reply.metadata.reply_to_message_id)
-        set_message_id(error, reply.metadata.message_id)
-        return error
+        refusal = Message(Error(MOD_FAILED, f"thinwire: {reason}"), reply_to=reply)
+        set_reply_to(refusal, reply.metadata.reply_to_message_id)
+        set_message_id(refusal, reply.metadata.message_id)
+        return refusal
 
     def record_refusal(self, reason: str, sent: Sent) -> None:
         """Write a reply that was not taken into the ledger."""
