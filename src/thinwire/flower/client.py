@@ -31,7 +31,7 @@ from thinwire.flower.records import Arrays
 from thinwire.flower.round_timings import stated
 from thinwire.flower.rounds import trains
 from thinwire.flower.state import Answered, ClientState
-from thinwire.flower.update import Update, View, apply_update, encode_update
+from thinwire.flower.update import Update, View, apply_update, check_places, encode_update
 from thinwire.kernels.distortion import energy
 from thinwire.policy import Signals, Turn
 from thinwire.wire import INLINE_LIMITS, Limits, dumps, loads, loads_any
@@ -132,6 +132,7 @@ def _receive(data: bytes, message: Message, context: Context, kept: ClientState,
     untyped = bool(package.flags & UNTYPED)
     arrays = {name: records.to_array(x, untyped) for name, x in _model(package, kept, limits)}
     tensors = {name: records.view(array) for name, array in arrays.items()}
+    check_places(len(tensors), package.verbatim, package.alone, package.exact)
     if package.frame and model_hash(tensors) != package.target:
         raise WireError(f"{MISSING}: what this client holds leads to another model than the server's")
     others = records.carried_beside(message.content)
