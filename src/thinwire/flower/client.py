@@ -143,7 +143,7 @@ def _receive(data: bytes, message: Message, context: Context, kept: ClientState,
     if others.keys() != {name for _, name in package.others}:
         raise WireError("other arrays travel beside the package than it says")
     order = in_order(list(arrays), package.others)
-    kept.hold(package.target[:ID_BYTES], tensors, package.keep, new=bool(package.frame))
+    kept.hold(package.target[:ID_BYTES], tensors, package.keep, package.sequence, bool(package.frame))
     kept.save()
     norm = records.clipping_norm(message.content) if trains(message) else None
     took_s = time.perf_counter() - started

@@ -105,12 +105,19 @@ class ClientState:
             _log.warning("a reference of node %s cannot be read: %s", self.context.node_id, error)
             return None
 
-    def hold(self, id: bytes, tensors: Mapping[str, Tensor], keep: tuple[bytes, ...], new: bool = True) -> None:
-        """Keep a reference, and of the others those that the server names. One that is not ``new`` is kept already."""
+    def hold(
+        self, id: bytes, tensors: Mapping[str, Tensor], keep: tuple[bytes, ...], sequence: int, new: bool = True
+    ) -> None:
+        """Keep a reference, and of the others those that the server names. One that is not ``new`` is kept already.
+
+        ``sequence``: the message's own. One that comes after a later one was answered does not know what that brought.
+        """
+        late = any(reply.sequence > sequence for reply in self.answered)
         if new or id.hex() not in self.references:
             self._fresh["reference-" + id.hex()] = tensors
         known = {*self.references, id.hex()}
-        self.references = [name for name in dict.fromkeys([*(each.hex() for each in keep), id.hex()]) if name in known]
+        named = [*(self.references if late else ()), *(each.hex() for each in keep), id.hex()]
+        self.references = [name for name in dict.fromkeys(named) if name in known]
 
     def kept(self, exchange: str) -> tuple[State, int]:
         """Return what a compressor kept of an exchange, and the newest round whose loss its policy was shown."""
