@@ -39,7 +39,7 @@ BAD_ANSWERS = {
     "NaN": (lambda a: a.update({"out.weight": Array(np.full((4, 24), np.nan, np.float32))}), "NaN"),
     "infinite in the model's dtype": (lambda a: a.update({"out.weight": Array(np.full((4, 24), 1e300))}), "float64"),
     "numbers of another kind": (lambda a: a.update({"out.weight": Array(np.ones((4, 24), np.int64))}), "other arrays"),
-    "text": (lambda a: a.update({"out.weight": Array(np.full((4, 24), "a"))}), "other arrays"),
+    "text": (lambda a: a.update({"out.weight": Array(np.full((4, 24), "a"))}), "expected numbers"),
     "another shape": (lambda a: a.update({"out.weight": Array(np.zeros((4, 25), np.float32))}), "other arrays"),
     "a missing array": (lambda a: a.pop("out.weight"), "other arrays"),
     "an extra array": (lambda a: a.update({"more": Array(np.zeros(3, np.float32))}), "other arrays"),

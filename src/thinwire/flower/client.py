@@ -31,7 +31,8 @@ from thinwire.flower.records import Arrays
 from thinwire.flower.round_timings import stated
 from thinwire.flower.rounds import trains
 from thinwire.flower.state import Answered, ClientState
-from thinwire.flower.update import Update, View, apply_update, encode_update
+from thinwire.flower.store import Damaged
+from thinwire.flower.update import Update, View, apply_update, check_places, encode_update
 from thinwire.kernels.distortion import energy
 from thinwire.policy import Signals, Turn
 from thinwire.wire import INLINE_LIMITS, Limits, dumps, loads, loads_any
@@ -130,15 +131,19 @@ def _receive(data: bytes, message: Message, context: Context, kept: ClientState,
     latency_s = stated(context, "latency-s") or 0.0
     kept.meet(package.session, package.sequence, package.instructions.fates, latency_s)
     untyped = bool(package.flags & UNTYPED)
-    arrays = {name: records.to_array(x, untyped) for name, x in _model(package, kept, limits)}
+    try:
+        arrays = {name: records.to_array(x, untyped) for name, x in _model(package, kept, limits)}
+    except Damaged as error:
+        raise WireError(f"{MISSING}: {error}") from None
     tensors = {name: records.view(array) for name, array in arrays.items()}
+    check_places(len(tensors), package.verbatim, package.alone, package.exact)
     if package.frame and model_hash(tensors) != package.target:
         raise WireError(f"{MISSING}: what this client holds leads to another model than the server's")
     others = records.carried_beside(message.content)
     if others.keys() != {name for _, name in package.others}:
         raise WireError("other arrays travel beside the package than it says")
     order = in_order(list(arrays), package.others)
-    kept.hold(package.target[:ID_BYTES], tensors, package.keep)
+    kept.hold(package.target[:ID_BYTES], tensors, package.keep, package.sequence, bool(package.frame))
     kept.save()
     norm = records.clipping_norm(message.content) if trains(message) else None
     took_s = time.perf_counter() - started

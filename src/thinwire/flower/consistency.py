@@ -8,74 +8,102 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from thinwire.errors import WireError
-from thinwire.flower.names import short
-from thinwire.flower.records import Arrays
+from thinwire.flower.names import answering, record_of, short
+from thinwire.flower.records import Arrays, kind_and_shape
 
 _ENOUGH = 3
 """Lone replies like their message, and none unlike, after which one unlike is refused."""
-Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
-"""Name, kind of number and shape of every array, by name."""
+Entries = tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What replies to one message have in common."""
+
+    arrays: Entries
+    """Name, kind of number and shape of every array, by name."""
+    records: tuple[str, ...]
+    """In which records they are."""
 
 
 def layout_of(arrays: Arrays, names: Mapping[str, str]) -> Layout:
-    """Return what replies to one message have in common; ``names``: what an array is called instead of its own name.
+    """Return the layout of a reply; ``names``: what an array is called in the message that it answers.
 
     One-dimensional integers may be bytes, of any number.
     """
-    typed = [(names.get(name, name), *_kind_and_shape(x)) for name, x in arrays.tensors.items()]
-    return tuple(sorted([*typed, *((names.get(name, name), "other", ()) for name in arrays.others)]))
+    seen = {name: (_kind(x), tuple(x.shape)) for name, x in arrays.tensors.items()}
+    seen |= {name: kind_and_shape(array) for name, array in arrays.others.items()}
+    entries = [
+        (names.get(name, name), kind, (-1,) if kind == "integers" and len(shape) == 1 else shape)
+        for name, (kind, shape) in seen.items()
+    ]
+    return Layout(tuple(sorted(entries)), tuple(sorted({record_of(name) for name in seen})))
 
 
-def _kind_and_shape(x: Tensor) -> tuple[str, tuple[int, ...]]:
-    if not x.dtype.is_floating_point and x.dim() == 1:
-        return "integers", (-1,)
-    return ("floats" if x.dtype.is_floating_point else "integers"), tuple(x.shape)
+def layout_of_answer(arrays: Arrays) -> Layout:
+    """Return the layout of replies that give a new value to each array of a message."""
+    layout = layout_of(arrays, {})
+    return replace(layout, records=tuple(sorted({answering(record) for record in layout.records})))
+
+
+def _kind(x: Tensor) -> str:
+    return "floats" if x.dtype.is_floating_point else "integers"
 
 
 class Consistency:
     """Compares the replies to one model with each other, and a lone reply with those before it.
 
-    A reply like the message is always fine. Of the others one or a few among many that are like the message, or like
-    each other, are refused; where many differ they do so by design (slices of a model, say), and all are fine.
+    One or a few among many replies that are like the message, or like each other, are refused if they differ; where many
+    differ they do so by design (slices of a model, say), and all are fine.
     """
 
     def __init__(self) -> None:
+        self._usual: dict[tuple[str, Layout], Layout] = {}
         self._seen: dict[tuple[str, Layout], Counter[bool]] = {}
         """By kind of message and its layout: how many lone replies were like it, and how many were not."""
 
     def check(self, kind: str, replies: Mapping[int, Layout], sent: Layout) -> dict[int, WireError]:
-        """Return the replies, by any number, that cannot be aggregated with the others, each with what differs."""
+        """Return the replies, by any number, that cannot be aggregated with the others, each with what differs.
+
+        ``sent``: ``layout_of_answer`` of the message.
+        """
         if len(replies) == 1:
             return self._check_lone(kind, *next(iter(replies.items())), sent)
-        counts = Counter(replies.values())
-        chosen = max(counts, key=lambda layout: (counts[layout], layout == sent))
-        if 2 * counts[sent] >= len(replies):
-            chosen = sent
-        elif 3 * counts[chosen] <= 2 * len(replies):
-            return {}
-        return {
-            key: WireError(_difference(layout, chosen))
-            for key, layout in replies.items()
-            if layout not in (chosen, sent)
-        }
+        counts, usual = Counter(replies.values()), self._usual.get((kind, sent))
+        alike = Counter({layout: count for layout, count in counts.items() if layout.arrays == sent.arrays})
+        if 2 * alike.total() >= len(replies):
+            chosen = self._most(alike, sent, usual)
+            fine = {chosen}
+        else:
+            chosen = self._most(counts, sent, usual)
+            fine = {chosen, *alike}
+            if 3 * counts[chosen] <= 2 * len(replies):
+                return {}
+        self._usual[kind, sent] = chosen
+        return {key: WireError(_difference(layout, chosen)) for key, layout in replies.items() if layout not in fine}
 
     def _check_lone(self, kind: str, key: int, layout: Layout, sent: Layout) -> dict[int, WireError]:
-        seen = self._seen.setdefault((kind, sent), Counter())
-        if layout != sent and not seen[False] and seen[True] >= _ENOUGH:
-            return {key: WireError(_difference(layout, sent))}
-        seen[layout == sent] += 1
+        seen, usual = self._seen.setdefault((kind, sent), Counter()), self._usual.setdefault((kind, sent), layout)
+        if layout != usual and not seen[False] and seen[True] >= _ENOUGH:
+            return {key: WireError(_difference(layout, usual))}
+        seen[layout.arrays == sent.arrays] += 1
         return {}
+
+    def _most(self, counts: Counter[Layout], sent: Layout, usual: Layout | None) -> Layout:
+        return max(counts, key=lambda each: (counts[each], each.arrays == sent.arrays, each == usual, each == sent))
 
 
 def _difference(given: Layout, expected: Layout) -> str:
-    theirs, ours = {name: rest for name, *rest in given}, {name: rest for name, *rest in expected}
+    theirs, ours = ({name: rest for name, *rest in layout.arrays} for layout in (given, expected))
     odd = [name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
     shown = [f"{short(name)!r} is {_shown(theirs.get(name))}, expected {_shown(ours.get(name))}" for name in odd[:3]]
     more = f", and {len(odd) - 3} more" if len(odd) > 3 else ""
+    shown = shown or [f"they are in records {given.records}, expected {expected.records}"]
     return f"other arrays than the other clients return: {', '.join(shown)}{more}"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from flwr.app import Error, Message
@@ -13,7 +14,7 @@ from flwr.serverapp import Grid
 from thinwire.flower import records
 from thinwire.flower.diagnosis import Diagnosis, Retry, diagnose
 from thinwire.flower.downlink import Downlink, Retrying
-from thinwire.flower.engine import MOD_FAILED, set_message_id, set_reply_to
+from thinwire.flower.engine import CLIENT_RAISED, set_message_id, set_reply_to
 from thinwire.flower.ledger import Transfer
 from thinwire.flower.message_timer import MessageTimer, Timed
 from thinwire.flower.nodes import IN_FLIGHT, Nodes, Sent
@@ -107,8 +108,7 @@ class CompressedGrid(Grid):
         with self._lock:
             replies, retries = self._open(self._timer.pull(newest))
             again = self._downlink.pack_again(retries)
-        for sent, message_id in zip(again, self._push(again), strict=True):
-            self._newest[sent.known_as] = message_id
+        self._push(again)
         return replies
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
@@ -117,9 +117,10 @@ class CompressedGrid(Grid):
         packed, replies = self._pack(messages), list[Message]()
         while packed:
             left = None if end is None else max(0.0, end - time.monotonic())
-            timed = self._timer.exchange([sent.message for sent in packed], left)
+            with self._missed_if_raised(packed):
+                timed = self._timer.exchange([sent.message for sent in packed], left)
             with self._lock:
-                self._register(packed, [sent.message.metadata.message_id for sent in packed])
+                self._register(packed)
                 opened, retries = self._open(timed)
                 replies += opened
                 self._lose([sent.message.metadata.message_id for sent in packed])
@@ -148,19 +149,40 @@ class CompressedGrid(Grid):
             return self._downlink.pack(outgoing, self._rounds.cohort(outgoing))
 
     def _push(self, packed: Sequence[Sent]) -> list[str]:
-        ids = self._timer.push([sent.message for sent in packed])
+        with self._missed_if_raised(packed):
+            ids = self._timer.push([sent.message for sent in packed])
+        if len(ids) == len(packed):
+            for sent, message_id in zip(packed, ids, strict=True):
+                set_message_id(sent.message, message_id or sent.message.metadata.message_id)
         with self._lock:
-            self._register(packed, ids)
+            self._register(packed)
+            # What the inner Grid could not push has no id, or None for one.
+            known = {sent.message.metadata.message_id for sent in packed}
+            self._lose(sorted(known - set(ids)))
             for node_id in {sent.node_id for sent in packed}:
                 to_node = [message_id for message_id, sent in self._waiting.items() if sent.node_id == node_id]
                 self._lose(to_node[:-IN_FLIGHT])
         return ids
 
-    def _register(self, packed: Sequence[Sent], ids: Sequence[str]) -> None:
-        for sent, message_id in zip(packed, ids, strict=True):
+    @contextmanager
+    def _missed_if_raised(self, packed: Sequence[Sent]) -> Iterator[None]:
+        """Wait for nothing that the inner Grid raised on."""
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                for sent in packed:
+                    self.nodes[sent.node_id].miss(sent, -1.0)
+            raise
+
+    def _register(self, packed: Sequence[Sent]) -> None:
+        for sent in packed:
+            message_id = sent.message.metadata.message_id
             sent.known_as = sent.known_as or message_id
             set_message_id(sent.original, sent.known_as)
             self._waiting[message_id] = sent
+            if sent.known_as != message_id:
+                self._newest[sent.known_as] = message_id
 
     def _lose(self, ids: Sequence[str]) -> None:
         """Wait for no replies to these any more."""
@@ -175,9 +197,11 @@ class CompressedGrid(Grid):
         replies: dict[int, Message] = {}
         answers, retries = dict[int, tuple[Message, Sent, float]](), list[Retrying]()
         for at, (reply, elapsed_s) in enumerate(timed):
-            sent = self._waiting.pop(reply.metadata.reply_to_message_id, None)
+            sent = self._answered(reply)
+            if sent is not None and _is_echo(reply, sent):
+                reply = _unread(reply, sent)
             if sent is None:
-                replies[at] = self._unexpected(reply)
+                replies[at] = self._uplink.open_unexpected(reply)
             elif not reply.has_error():
                 answers[at] = reply, sent, elapsed_s
             elif retry := self._failed(reply, sent, elapsed_s):
@@ -207,12 +231,22 @@ class CompressedGrid(Grid):
         self.rounds_log.failed(sent, diagnosis.text)
         return None
 
-    def _unexpected(self, reply: Message) -> Message:
-        """Return a reply to a message that is not known, or was given up: as it is, if a strategy can read it."""
-        if reply.has_error() or records.carried(reply.content, records.UP) is None:
-            return reply
-        reason = "this compressed update answers a message that is not waited for any more"
-        error = Message(Error(MOD_FAILED, f"thinwire: {reason}"), reply_to=reply)
-        set_reply_to(error, reply.metadata.reply_to_message_id)
-        set_message_id(error, reply.metadata.message_id)
-        return error
+    def _answered(self, reply: Message) -> Sent | None:
+        """Return what a reply answers; None: nothing that is waited for, or nothing that its sender was sent."""
+        about = reply.metadata
+        sent = self._waiting.get(about.reply_to_message_id)
+        if sent is None or (not reply.has_error() and about.src_node_id != sent.node_id):
+            return None
+        return self._waiting.pop(about.reply_to_message_id)
+
+
+def _is_echo(reply: Message, sent: Sent) -> bool:
+    return sent.packed and not reply.has_error() and records.carried(reply.content, records.DOWN) is not None
+
+
+def _unread(reply: Message, sent: Sent) -> Message:
+    """Return the error that a client without thinwire should have answered, instead of what it was sent."""
+    reason = f"the app answers the {records.DOWN!r} that it was sent, unread"
+    error = Message(Error(CLIENT_RAISED, reason), reply_to=sent.message)
+    set_message_id(error, reply.metadata.message_id)
+    return error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from thinwire.errors import WireError
 
@@ -48,6 +48,26 @@ def counterparts(reply: Sequence[str], sent: Iterable[str]) -> dict[str, str]:
     pairs = {record: record if record in ours else _ANSWERS.get(record, alone.get(record, "")) for record in theirs}
     found = {name: full_name(pairs[record_of(name)], short(name)) for name in reply}
     return {name: base for name, base in found.items() if base in names}
+
+
+def answering(record: str) -> str:
+    """Return the record in which an answer to a record of a message comes."""
+    return next((answer for answer, asked in _ANSWERS.items() if asked == record), record)
+
+
+def rearranged(reply: Sequence[str], pairs: Mapping[str, str], sent: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a reply in the order of their counterparts in its message, where it answers all of these."""
+    places = {base: name for name, base in pairs.items()}
+    if len(pairs) != len(reply) or len(places) != len(reply) or len(sent) != len(reply):
+        return tuple(reply)
+    return tuple(places[base] for base in sent)
+
+
+def check_full(names: Iterable[str]) -> None:
+    """Raise WireError on a name that does not name a record and a key in it."""
+    for name in names:
+        if _SEPARATOR not in name:
+            raise WireError(f"{name!r} does not name an array in a record")
 
 
 def in_order(names: Sequence[str], others: Sequence[tuple[int, str]]) -> tuple[str, ...]:

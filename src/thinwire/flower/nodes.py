@@ -154,8 +154,10 @@ class Node:
 
     def _tell(self, fate: Fate) -> None:
         self.fates[fate.sequence] = fate
+        # What a node is told nothing of it takes for lost. One that was taken must be told until it has heard so: else
+        # it would be sent a second time.
         for sequence in sorted(self.fates)[:-_FATES]:
-            if sequence not in self.in_flight:
+            if self.fates[sequence].outcome is Outcome.LOST:
                 del self.fates[sequence]
 
 

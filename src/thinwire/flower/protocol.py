@@ -3,12 +3,12 @@ counted by a varint (``wire/integers.py``).
 
     package:  "TWDN" | version u8 | flags u8 | session u32 | sequence u32 | lineage u32 | base 16 bytes
               | target 32 bytes | keep: ids of 16 bytes | verbatim: gaps | alone: gaps | exact: gaps
-              | others: (position, name) | instructions | frame
+              | others: (position, name) | instructions | checksum u32 | frame
     reply:    "TWUP" | version u8 | flags u8 | session u32 | sequence u32 | nmse f32 | encode seconds f32
               | decode seconds f32 | scale f32 | verbatim: gaps | alone: gaps | others: (position, name)
-              | record | frame
+              | record | checksum u32 | frame
 
-A package takes a client from a reference that it holds, or from nothing, to the model of a message. One without a frame
+The checksum is the CRC-32 of all bytes before it; frames have their own. A package takes a client from a reference that it holds, or from nothing, to the model of a message. One without a frame
 is a model that the client holds already. Frames are ordinary thinwire frames. Every message to a node has a number of
 its own (``sequence``), and names the fate of the replies to earlier ones. Versions 1 to 3 had chains of steps,
 keyframes, and one reply in flight.
@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -100,6 +101,8 @@ class Instructions:
         round_, rounds, quantile, importance, messages = _FIXED.unpack(reader.take(_FIXED.size))
         fates = tuple(_fate(reader) for _ in range(reader.varint()))
         count = reader.varint()
+        if count > MOST_LOSSES:
+            raise WireError(f"the instructions tell of {count} losses, expected at most {MOST_LOSSES}")
         losses = struct.unpack(f"<{count}d", reader.take(8 * count))
         signals = (quantile, importance, messages, *(fate.seconds for fate in fates))
         if not all(map(math.isfinite, signals)):
@@ -142,7 +145,7 @@ class Package:
         out = bytearray(_DOWN.pack(b"TWDN", VERSION, self.flags, *head))
         out += varint(len(self.keep)) + b"".join(self.keep)
         out += _gaps(self.verbatim) + _gaps(self.alone) + _gaps(self.exact) + _places(self.others)
-        return bytes(out) + self.instructions.dumps() + self.frame
+        return _checked(bytes(out) + self.instructions.dumps()) + self.frame
 
     @classmethod
     def loads(cls, data: bytes) -> Package:
@@ -153,6 +156,7 @@ class Package:
         keep = tuple(reader.take(ID_BYTES) for _ in range(reader.varint()))
         positions = (_read_gaps(reader), _read_gaps(reader), _read_gaps(reader))
         others, instructions = _read_places(reader), Instructions.read(reader)
+        _check(reader, flags, UNTYPED | ALL_EXACT)
         head = (session, sequence, lineage, target, instructions, base)
         return cls(*head, reader.take(reader.left), keep, *positions, others, flags)
 
@@ -180,7 +184,8 @@ class Reply:
         """Return the bytes."""
         cost = (self.nmse, self.encode_s, self.decode_s, self.scale)
         head = _UP.pack(b"TWUP", VERSION, self.flags, self.session, self.sequence, *cost)
-        return head + _gaps(self.verbatim) + _gaps(self.alone) + _places(self.others) + _text(self.record) + self.frame
+        beside = _gaps(self.verbatim) + _gaps(self.alone) + _places(self.others) + _text(self.record)
+        return _checked(head + beside) + self.frame
 
     @classmethod
     def loads(cls, data: bytes) -> Reply:
@@ -192,6 +197,7 @@ class Reply:
             raise WireError(f"a reply says NMSE, seconds and scale are {cost}, expected finite and not negative")
         nmse, encode_s, decode_s, scale = cost
         beside = (_read_gaps(reader), _read_gaps(reader), _read_places(reader), _read_text(reader))
+        _check(reader, flags, UNTYPED | STATELESS)
         frame = reader.take(reader.left)
         return cls(session, sequence, frame, nmse, encode_s, decode_s, scale, *beside, flags)
 
@@ -217,6 +223,19 @@ def _check_version(data: bytes, magic: bytes, what: str) -> None:
             f"the {what} is of version {data[4]} of thinwire's protocol, expected version {VERSION}: "
             "install the same version of thinwire on the server and on every node"
         )
+
+
+def _checked(head: bytes) -> bytes:
+    return head + struct.pack("<I", zlib.crc32(head))
+
+
+def _check(reader: Reader, flags: int, known: int) -> None:
+    """Raise WireError where what was read so far is damaged, or says what nobody knows."""
+    read = zlib.crc32(memoryview(reader.data)[: reader.at])
+    if read != int.from_bytes(reader.take(4), "little"):
+        raise WireError("the checksum does not match: the package or reply is damaged or cut short")
+    if flags & ~known:
+        raise WireError(f"unknown flags {flags:#x}")
 
 
 def _text(text: str) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -33,6 +33,10 @@ _CLIPPING_NORM = "clipping_norm"
 """Under this key Flower's differentially private strategies send the norm, in both of its APIs."""
 _NAMES = ("float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
 _DTYPES = {name: getattr(torch, name) for name in _NAMES}
+_KINDS = {"b": "integers", "i": "integers", "u": "integers", "f": "floats", "c": "complex numbers"}
+"""What numpy's kinds of numbers are called: those that strategies can average."""
+NUMBERS = frozenset(_KINDS.values())
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0, (3, 0): npy.read_array_header_2_0}
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ class Arrays:
     """All names, in the order of the message."""
     untyped: bool = False
     """The arrays say neither dtype nor shape, as those of Flower's older API do."""
-    swapped: frozenset[str] = frozenset()
-    """Those of a peer that were big-endian."""
+    fresh: Mapping[str, Array] = field(default_factory=dict)
+    """Those of a peer that numpy would write otherwise (big-endian, an odd header, a false label), written anew."""
 
     @property
     def dense_bytes(self) -> int:
@@ -63,21 +67,31 @@ def dense_bytes(tensors: Mapping[str, Tensor]) -> int:
 
 def read(content: RecordDict) -> Arrays:
     """Return the arrays of a message of our own side; what no frame of ours carries is among ``others``."""
-    arrays = _split(content, strict=False)
+    given = arrays_of(content)
+    arrays = _split(given, strict=False)
     fitting, _ = split_specs(specs(arrays.tensors), INLINE_LIMITS)
     if len(fitting) == len(arrays.tensors):
         return arrays
     tensors = {name: x for name, x in arrays.tensors.items() if name in fitting}
-    others = {name: _array(content, name) for name in arrays.order if name not in fitting}
+    others = {name: given[name] for name in arrays.order if name not in fitting}
     return replace(arrays, tensors=tensors, others=others)
 
 
-def read_untrusted(content: RecordDict) -> Arrays:
-    """Return the arrays of a peer's message; big-endian numbers are swapped.
+def read_untrusted(arrays: Mapping[str, Array]) -> Arrays:
+    """Return arrays of a peer, by full name; big-endian numbers are swapped.
 
     Raises WireError naming the array whose bytes are not what its header says.
     """
-    return _split(content, strict=True)
+    return _split(arrays, strict=True)
+
+
+def arrays_of(content: RecordDict) -> dict[str, Array]:
+    """Return all arrays of a message by full name, in order."""
+    return {
+        full_name(record, key): array
+        for record, arrays in content.array_records.items()
+        for key, array in arrays.items()
+    }
 
 
 def read_npy(data: bytes) -> np.ndarray[Any, Any]:
@@ -85,13 +99,15 @@ def read_npy(data: bytes) -> np.ndarray[Any, Any]:
 
     Raises WireError, whatever numpy's parser of the header raises, before anything of the claimed size is allocated.
     """
-    long = data[6:7] == b"\x02"
+    long = data[6:7] != b"\x01"
     at = 12 + int.from_bytes(data[8:12], "little") if long else 10 + int.from_bytes(data[8:10], "little")
     shape, fortran, dtype = _header(bytes(data[: min(at, _MOST_HEADER)]))
-    count = math.prod(shape)
-    if count * dtype.itemsize != len(data) - at:
+    if math.prod(shape) * dtype.itemsize != len(data) - at:
         raise WireError(f"{len(data) - at} bytes for an array of shape {shape} and dtype {dtype}")
-    return np.frombuffer(data, dtype, count, at).reshape(shape, order="F" if fortran else "C")
+    try:
+        return np.ndarray(shape, dtype, data, at, order="F" if fortran else "C")
+    except Exception as error:  # more dimensions than numpy has, sides beyond its integers
+        raise WireError(f"not an array in numpy's format ({type(error).__name__}: {str(error)[:100]})") from None
 
 
 @lru_cache(maxsize=4096)
@@ -99,10 +115,9 @@ def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Return shape, order and dtype; many arrays of a model have the same header. Raises WireError."""
     try:
         stream = io.BytesIO(head)
-        version = npy.read_magic(stream)
-        parse = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = parse(stream)
-        if dtype.hasobject or any(side < 0 for side in shape) or stream.tell() != len(head):
+        shape, fortran, dtype = _HEADERS[npy.read_magic(stream)](stream)
+        whole = stream.tell() == len(head)
+        if not whole or dtype.hasobject or dtype.subdtype or not dtype.itemsize or any(side < 0 for side in shape):
             raise ValueError(f"dtype {dtype} and shape {shape}")
         return shape, fortran, dtype
     except Exception as error:  # numpy evaluates the header as Python's literals: any of its errors may come
@@ -111,12 +126,7 @@ def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 def to_array(x: Tensor, untyped: bool = False) -> Array:
     """Return a tensor as Flower's Array, of its own memory; ``untyped`` as Flower's older API makes them."""
-    values = x.numpy()
-    head = io.BytesIO()
-    npy.write_array_header_1_0(head, npy.header_data_from_array_1_0(values))
-    body = values if values.flags.c_contiguous or values.flags.f_contiguous else np.ascontiguousarray(values)
-    data = b"".join([head.getvalue(), body.tobytes("A")])
-    return Array("" if untyped else str(values.dtype), () if untyped else tuple(values.shape), _NUMPY, data)
+    return _array(x.numpy(), untyped)
 
 
 def view(array: Array) -> Tensor:
@@ -170,12 +180,7 @@ def data_of(record: object, stype: str) -> bytes | None:
 
 def carried_beside(content: RecordDict) -> dict[str, Array]:
     """Return what travelled beside our bytes, by full name."""
-    return {
-        full_name(record, key): array
-        for record, arrays in content.array_records.items()
-        for key, array in arrays.items()
-        if array.stype not in (DOWN, UP)
-    }
+    return {name: array for name, array in arrays_of(content).items() if array.stype not in (DOWN, UP)}
 
 
 def clipping_norm(content: RecordDict) -> float | None:
@@ -187,37 +192,87 @@ def clipping_norm(content: RecordDict) -> float | None:
     return None
 
 
-def _array(content: RecordDict, name: str) -> Array:
-    return content.array_records[record_of(name)][short(name)]
+def kind_and_shape(array: Array) -> tuple[str, tuple[int, ...]]:
+    """Return what strategies see of an array that no frame carries: its kind of number, or another name, and shape."""
+    if array.stype != _NUMPY:
+        return f"serialized as {array.stype!r}", ()
+    try:
+        values = read_npy(array.data)
+    except WireError:
+        return "not readable", ()
+    return _KINDS.get(values.dtype.kind, str(values.dtype)), values.shape
 
 
-def _split(content: RecordDict, strict: bool) -> Arrays:
-    tensors, others, swapped, untyped = dict[str, Tensor](), dict[str, Array](), set[str](), False
-    order = tuple(full_name(record, key) for record, arrays in content.array_records.items() for key in arrays)
-    for name in order:
-        array = _array(content, name)
+def finite_as(array: Array, like: Array | Tensor | None) -> bool:
+    """Return whether an array that no frame carries is finite, in the dtype of the one that it answers, or that is not.
+
+    What holds no numbers is finite.
+    """
+    if array.stype != _NUMPY or (values := read_npy(array.data)).dtype.kind not in "fc":
+        return True
+    if isinstance(like, Tensor):
+        base = like.numpy()
+    else:
+        base = values if like is None or like.stype != _NUMPY else read_npy(like.data)
+    with np.errstate(over="ignore"):
+        narrow = values.astype(base.dtype) if base.dtype.kind == values.dtype.kind else values
+    bad = ~np.isfinite(narrow)
+    if not bad.any():
+        return True
+    return (
+        like is not None and base.dtype.kind in "fc" and base.shape == values.shape and not bad[np.isfinite(base)].any()
+    )
+
+
+def _array(values: np.ndarray[Any, Any], untyped: bool) -> Array:
+    body = values if values.flags.c_contiguous or values.flags.f_contiguous else np.ascontiguousarray(values)
+    data = b"".join([_head(values), body.tobytes("A")])
+    return Array("" if untyped else str(values.dtype), () if untyped else tuple(values.shape), _NUMPY, data)
+
+
+def _head(values: np.ndarray[Any, Any]) -> bytes:
+    head = io.BytesIO()
+    npy.write_array_header_1_0(head, npy.header_data_from_array_1_0(values))
+    return head.getvalue()
+
+
+def _split(given: Mapping[str, Array], strict: bool) -> Arrays:
+    tensors, others, fresh, untyped = dict[str, Tensor](), dict[str, Array](), dict[str, Array](), False
+    for name, array in given.items():
         values = _values(name, array, strict)
-        if values is None or (not values.dtype.isnative and not strict):
+        if values is not None and strict and (anew := _anew(array, values)) is not None:
+            fresh[name], array = anew, anew
+            values = read_npy(anew.data)
+        if values is None or not values.dtype.isnative or values.dtype.name not in _DTYPES:
             others[name] = array
-            continue
-        if not values.dtype.isnative:
-            values = values.astype(values.dtype.newbyteorder("="))
-            swapped.add(name)
-        tensors[name], untyped = _as_tensor(values), untyped or not array.dtype
-    return Arrays(tensors, others, order, untyped, frozenset(swapped))
+        else:
+            tensors[name], untyped = _as_tensor(values), untyped or not array.dtype
+    return Arrays(tensors, others, tuple(given), untyped, fresh)
 
 
 def _values(name: str, array: Array, strict: bool) -> np.ndarray[Any, Any] | None:
-    """Return the numbers of an array if frames carry their kind."""
+    """Return what an array holds in numpy's format; None: it has another."""
     if array.stype != _NUMPY:
         return None
     try:
-        values = read_npy(array.data)
+        return read_npy(array.data)
     except WireError as error:
         if strict:
             raise WireError(f"array {short(name)!r} cannot be read: {error}") from None
         return None
-    return values if values.dtype.newbyteorder("=").name in _DTYPES else None
+
+
+def _anew(array: Array, values: np.ndarray[Any, Any]) -> Array | None:
+    """Return an array of a peer as numpy would have written it; None: it did. Numbers become native.
+
+    Strategies read the bytes with numpy again, which must not see anything else in them than was checked.
+    """
+    if values.dtype.kind == "V":
+        return None
+    labels = {(str(values.dtype), values.shape), ("", ())}
+    if values.dtype.isnative and (array.dtype, array.shape) in labels and array.data.startswith(_head(values)):
+        return None
+    return _array(values.astype(values.dtype.newbyteorder("="), copy=False), untyped=not array.dtype)
 
 
 def _as_tensor(values: np.ndarray[Any, Any]) -> Tensor:

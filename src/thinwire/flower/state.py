@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
@@ -29,6 +30,7 @@ _log = logging.getLogger("thinwire")
 _EXCHANGES = 8
 """Kinds of exchange and models of which feedback is kept; of the one used longest ago it goes."""
 _RESIDUAL = "residual/"
+_STATELESS = "no-disk"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class ClientState:
     turns: tuple[Turn, ...] = ()
     """What earlier rounds cost, the newest last, whether their replies were taken or not."""
     stateless: bool = False
+    said_stateless: bool = False
+    """An earlier message found no disk either, and said so."""
     _fresh: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def meet(self, session: int, sequence: int, fates: Sequence[Fate], latency_s: float = 0.0) -> None:
@@ -101,12 +105,19 @@ class ClientState:
             _log.warning("a reference of node %s cannot be read: %s", self.context.node_id, error)
             return None
 
-    def hold(self, id: bytes, tensors: Mapping[str, Tensor], keep: tuple[bytes, ...]) -> None:
-        """Keep a reference, and of the others those that the server names."""
-        if id.hex() not in self.references:
+    def hold(
+        self, id: bytes, tensors: Mapping[str, Tensor], keep: tuple[bytes, ...], sequence: int, new: bool = True
+    ) -> None:
+        """Keep a reference, and of the others those that the server names. One that is not ``new`` is kept already.
+
+        ``sequence``: the message's own. One that comes after a later one was answered does not know what that brought.
+        """
+        late = any(reply.sequence > sequence for reply in self.answered)
+        if new or id.hex() not in self.references:
             self._fresh["reference-" + id.hex()] = tensors
         known = {*self.references, id.hex()}
-        self.references = [name for name in dict.fromkeys([*(each.hex() for each in keep), id.hex()]) if name in known]
+        named = [*(self.references if late else ()), *(each.hex() for each in keep), id.hex()]
+        self.references = [name for name in dict.fromkeys(named) if name in known]
 
     def kept(self, exchange: str) -> tuple[State, int]:
         """Return what a compressor kept of an exchange, and the newest round whose loss its policy was shown."""
@@ -202,24 +213,33 @@ class ClientState:
     def _move_if_large(self) -> None:
         if self.folder is not None:
             return
-        held = {name: self._read(name) for name in self._names()}
-        if sum(dense_bytes(tensors) for tensors in held.values()) <= stores.CONTEXT_BYTES:
+        held = dict[str, Mapping[str, Tensor]]()
+        for name in self._names():
+            with suppress(WireError):  # who reads it later says so
+                held[name] = self._read(name)
+        if sum(map(_bytes_of, held.values())) <= stores.CONTEXT_BYTES:
             return
         folder, handle = stores.new_folder(self.context)
-        self._fresh |= held
+        for name, tensors in held.items():
+            with suppress(WireError):
+                self._fresh[name] = dict(tensors)
         self.own.commit(handle, set())
         self.folder = folder
 
     def _become_stateless(self, error: OSError) -> None:
-        _log.warning(
-            "node %s has no disk for what thinwire keeps between messages (%s): it goes on without error feedback, "
-            "and is sent the whole model every time. Name a folder with room: "
-            "--node-config \"thinwire-folder='/path'\", or the variable THINWIRE_STATE.",
-            self.context.node_id,
-            error,
-        )
-        self.stateless = True
-        self.own.commit({}, set())
+        if not self.said_stateless:
+            _log.warning(
+                "node %s has no disk for what thinwire keeps between messages (%s): it goes on without error feedback, "
+                "and is sent the whole model every time. Name a folder with room: "
+                "--node-config \"thinwire-folder='/path'\", or the variable THINWIRE_STATE.",
+                self.context.node_id,
+                error,
+            )
+        self.stateless = self.said_stateless = True
+        if self.folder is not None:
+            self.folder.remove()
+        self.folder, self.references, self.exchanges, self.answered = None, [], {}, []
+        self.own.commit({_STATELESS: True}, set())
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -238,9 +258,14 @@ def load(context: Context) -> ClientState:
     """Return the state of this node; an empty one where there is none or it cannot be read (which is said)."""
     own = stores.ContextStore(context)
     folder = stores.folder_of(context, own.facts())
-    state = ClientState(context, own, folder)
+    state = ClientState(context, own, folder, said_stateless=bool(own.facts().get(_STATELESS)))
     facts = (folder or own).facts()
     if "session" not in facts:
+        if own.used and not state.said_stateless:
+            _log.warning("the state of node %s is gone or cannot be read: it starts anew", context.node_id)
+        if folder is not None:
+            folder.remove()
+            state.folder = None
         return state
     try:
         state.session = int(facts["session"])
@@ -250,10 +275,14 @@ def load(context: Context) -> ClientState:
         for sequence, exchange, round_, timing, undo in facts["answered"]:
             (turn,) = from_rows([timing])
             state.answered.append(Answered(int(sequence), str(exchange), int(round_), turn, str(undo)))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         _log.warning("the state of node %s cannot be read and starts anew: %s", context.node_id, error)
         return ClientState(context, own, folder)
     return state
+
+
+def _bytes_of(tensors: Mapping[str, Tensor]) -> int:
+    return tensors.nbytes if isinstance(tensors, stores.Tensors) else dense_bytes(tensors)
 
 
 def specs_of(tensors: Mapping[str, Tensor]) -> Specs:

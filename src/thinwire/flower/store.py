@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import struct
@@ -38,7 +39,14 @@ FOLDER_BYTES = 64 << 30
 FOLDER_DAYS = 7.0
 """Folders that were not used for so long are removed."""
 _PREFIX = "thinwire."
-_LENGTH = struct.Struct("<I")
+_HEAD = struct.Struct("<II")
+"""Bytes and CRC-32 of the list of what follows."""
+_FOLDER = re.compile(r"-?\d+-\d+-[0-9a-f]{16}")
+"""What the folders of nodes are called: of a run, a node, and nobody else."""
+
+
+class Damaged(WireError):
+    """What was kept is gone, or not what was written."""
 
 
 class Store(Protocol):
@@ -67,23 +75,24 @@ class Tensors(Mapping[str, Tensor]):
     def __init__(self, take: Any, size: int) -> None:
         """``take(at, count)`` returns bytes; ``size`` is how many there are."""
         self._take = take
-        try:
-            (length,) = _LENGTH.unpack(take(0, _LENGTH.size))
-            entries, at = json.loads(bytes(take(_LENGTH.size, length))), _LENGTH.size + length
-            self._where = dict[str, tuple[torch.dtype, tuple[int, ...], int, int, int]]()
-            for name, dtype, shape, count, checksum in entries:
-                self._where[name] = getattr(torch, dtype), tuple(shape), at, count, checksum
-                at += count
-        except (ValueError, TypeError, struct.error, AttributeError) as error:
-            raise WireError(f"stored tensors cannot be read: {error}") from None
+        self._where = dict[str, tuple[torch.dtype, tuple[int, ...], int, int, int]]()
+        if size < _HEAD.size:
+            raise Damaged(f"stored tensors take {size} bytes, which is too few")
+        length, checksum = _HEAD.unpack(take(0, _HEAD.size))
+        at = _HEAD.size + length
+        if at > size or zlib.crc32(listed := bytes(take(_HEAD.size, length))) != checksum:
+            raise Damaged("the list of the stored tensors is damaged")
+        for name, dtype, shape, count, tensor_checksum in json.loads(listed):
+            self._where[name] = getattr(torch, dtype), tuple(shape), at, count, tensor_checksum
+            at += count
         if at != size:
-            raise WireError(f"stored tensors take {at} bytes, there are {size}")
+            raise Damaged(f"stored tensors take {at} bytes, there are {size}")
 
     def __getitem__(self, name: str) -> Tensor:
         dtype, shape, at, count, checksum = self._where[name]
         data = self._take(at, count)
         if zlib.crc32(data) != checksum:
-            raise WireError(f"the stored tensor {name!r} is damaged")
+            raise Damaged(f"the stored tensor {name!r} is damaged")
         if not count:
             return torch.zeros(shape, dtype=dtype)
         return torch.frombuffer(data if isinstance(data, bytearray) else bytearray(data), dtype=dtype).reshape(shape)
@@ -92,6 +101,11 @@ class Tensors(Mapping[str, Tensor]):
     def specs(self) -> Specs:
         """Names, shapes and dtypes; nothing is read for them."""
         return {name: Spec(shape, dtype) for name, (dtype, shape, *_) in self._where.items()}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors; nothing is read for them."""
+        return sum(count for *_, count, _ in self._where.values())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._where)
@@ -107,7 +121,7 @@ def _pieces(tensors: Mapping[str, Tensor]) -> Iterator[memoryview | bytes]:
         for name, x in tensors.items()
     ]
     head = json.dumps(entries).encode()
-    yield _LENGTH.pack(len(head)) + head
+    yield _HEAD.pack(len(head), zlib.crc32(head)) + head
     yield from flat.values()
 
 
@@ -119,11 +133,16 @@ class ContextStore:
         ours = [name for name in context.state if name.startswith(_PREFIX)]
         self._records = {name: context.state.pop(name) for name in ours}
 
+    @property
+    def used(self) -> bool:
+        """Whether there is anything of ours."""
+        return bool(self._records)
+
     def read(self, name: str) -> Mapping[str, Tensor]:
         """See ``Store``."""
         data = records.data_of(self._records.get(_PREFIX + name), records.STATE)
         if data is None:
-            raise WireError(f"{name} is not in the context")
+            raise Damaged(f"{name} is not in the context")
         return Tensors(lambda at, count: memoryview(data)[at : at + count], len(data))
 
     def write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
@@ -157,10 +176,10 @@ class FolderStore:
         """See ``Store``."""
         path = self._folder / name
         try:
-            size = path.stat().st_size
-            return Tensors(lambda at, count: _read(path, at, count), size)
+            size = path.lstat().st_size
         except OSError as error:
-            raise WireError(f"{name} is gone: {error}") from None
+            raise Damaged(f"{name} is gone: {error}") from None
+        return Tensors(lambda at, count: _read(path, at, count), size)
 
     def write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """See ``Store``."""
@@ -171,14 +190,20 @@ class FolderStore:
         self._replace("facts", [json.dumps(facts).encode()])
         for path in self._folder.iterdir():
             if path.name not in names | {"facts"}:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink()
         os.utime(self._folder)
 
     def facts(self) -> dict[str, Any]:
         """See ``Store``."""
-        with contextlib.suppress(OSError):
-            return _facts((self._folder / "facts").read_text())
+        path = self._folder / "facts"
+        with contextlib.suppress(OSError, WireError):
+            return _facts(_read(path, 0, path.lstat().st_size).decode(errors="replace"))
         return {}
+
+    def remove(self) -> None:
+        """Keep nothing any more."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _replace(self, name: str, pieces: Any) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -196,9 +221,12 @@ class FolderStore:
 def folder_of(context: Context, facts: dict[str, Any]) -> FolderStore | None:
     """Return the folder that the facts in a context name; None where they name none."""
     handle = facts.get("folder")
-    if not isinstance(handle, str) or not handle.replace("-", "").isalnum():
+    if not isinstance(handle, str) or not _FOLDER.fullmatch(handle):
         return None
-    return FolderStore(root(context) / handle)
+    with contextlib.suppress(OSError):
+        if not (folder := root(context) / handle).is_symlink():
+            return FolderStore(folder)
+    return None
 
 
 def new_folder(context: Context) -> tuple[FolderStore, dict[str, Any]]:
@@ -207,21 +235,30 @@ def new_folder(context: Context) -> tuple[FolderStore, dict[str, Any]]:
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     clean(parent)
     handle = f"{context.run_id}-{context.node_id}-{secrets.token_hex(8)}"
-    (parent / handle).mkdir(mode=0o700)
+    (parent / handle).mkdir(mode=0o700)  # fails where there is anything of this name, a link among it
     return FolderStore(parent / handle), {"folder": handle}
 
 
 def root(context: Context) -> Path:
-    """Return the folder of all nodes' folders."""
-    named = context.node_config.get("thinwire-folder") or os.environ.get("THINWIRE_STATE")
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(str(named)) if named else Path(cache) / "thinwire"
+    """Return the folder of all nodes' folders. Raises OSError where nobody names one and the user has no home."""
+    if named := context.node_config.get("thinwire-folder") or os.environ.get("THINWIRE_STATE"):
+        return Path(str(named))
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "thinwire"
+    try:
+        return Path.home() / ".cache" / "thinwire"
+    except RuntimeError as error:
+        raise OSError(str(error)) from None
 
 
 def clean(parent: Path) -> None:
-    """Remove folders of nodes that were not used for long, and the oldest where all are too large."""
+    """Remove folders of nodes that were not used for long, and the oldest where all are too large.
+
+    ``parent`` may be a folder of the user's own, with other things in it: they are left alone.
+    """
     used = []
-    for folder in (path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()):
+    ours = (path for path in parent.iterdir() if _FOLDER.fullmatch(path.name))
+    for folder in (path for path in ours if path.is_dir() and not path.is_symlink()):
         with contextlib.suppress(OSError):
             size = sum(path.stat().st_size for path in folder.iterdir())
             used.append((folder.stat().st_mtime, size, folder))
@@ -234,15 +271,20 @@ def clean(parent: Path) -> None:
 
 
 def _read(path: Path, at: int, count: int) -> bytearray:
+    """Return bytes of a file. Raises Damaged; links are not followed."""
     data = bytearray(count)
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_no_links) as file:
             file.seek(at)
             if file.readinto(data) != count:
-                raise WireError(f"{path.name} is cut short")
+                raise Damaged(f"{path.name} is cut short")
     except OSError as error:
-        raise WireError(f"{path.name} cannot be read: {error}") from None
+        raise Damaged(f"{path.name} cannot be read: {error}") from None
     return data
+
+
+def _no_links(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 def _facts(text: object) -> dict[str, Any]:

@@ -136,6 +136,13 @@ def apply_update(
         yield name, x if at in alone else plus(base, x)
 
 
+def check_places(tensors: int, *places: Collection[int]) -> None:
+    """Raise WireError on positions that a message of so many tensors does not have."""
+    for each in places:
+        if each and max(each) >= tensors:
+            raise WireError(f"tensor {max(each)} is said to travel in a special way, of {tensors}")
+
+
 def must_be_exact(name: str, x: Tensor, patterns: str, new: bool) -> bool:
     """Return whether a tensor must arrive bit for bit: by its name, or since no bound says anything of its error.
 

@@ -15,17 +15,17 @@ from torch import Tensor
 from thinwire.codec import Encoded
 from thinwire.errors import WireError
 from thinwire.flower import records
-from thinwire.flower.consistency import Consistency, Layout, layout_of
+from thinwire.flower.consistency import Consistency, Layout, layout_of, layout_of_answer
 from thinwire.flower.diagnosis import Retry
-from thinwire.flower.engine import MOD_FAILED, set_message_id
+from thinwire.flower.engine import MOD_FAILED, set_message_id, set_reply_to
 from thinwire.flower.ledger import Transfer
 from thinwire.flower.losses import loss_of, samples_of
-from thinwire.flower.names import counterparts, in_order, moved, record_of, records_of, short
+from thinwire.flower.names import check_full, counterparts, in_order, moved, rearranged, records_of, short
 from thinwire.flower.nodes import Nodes, Sent
 from thinwire.flower.protocol import STATELESS, UNTYPED, Reply
 from thinwire.flower.records import Arrays
 from thinwire.flower.rounds import trains
-from thinwire.flower.update import View, apply_update
+from thinwire.flower.update import View, apply_update, check_places
 from thinwire.kernels.distortion import all_finite
 from thinwire.wire import Limits, loads, loads_any
 from thinwire.wire.frame import INLINE_SCHEMA
@@ -69,6 +69,9 @@ class Uplink:
                 read[at] = self._read(message, sent, elapsed_s)
             except WireError as error:
                 refused[at] = error
+            except Exception as error:  # whatever it is: it is that client's failure, and of nobody else
+                _log.exception("the reply of node %d could not be read", sent.node_id)
+                refused[at] = WireError(f"the reply cannot be read ({type(error).__name__}: {error})")
         refused |= self._odd_ones({at: opened for at, opened in read.items() if trains(opened.sent.message)})
         return [
             self._refused(str(refused[at]), *replies[at]) if at in refused else self._accepted(read[at])
@@ -87,22 +90,20 @@ class Uplink:
         for at, opened in read.items():
             if (sent := opened.sent).arrays.tensors:
                 names = counterparts(opened.arrays.order, sent.arrays.order)
-                groups[sent.kind, layout_of(sent.arrays, {})][at] = layout_of(opened.arrays, names)
+                groups[sent.kind, layout_of_answer(sent.arrays)][at] = layout_of(opened.arrays, names)
         odd = dict[int, WireError]()
-        for (kind, layout), layouts in groups.items():
-            odd |= self._consistency.check(kind, layouts, layout)
+        for (kind, sent_layout), layouts in groups.items():
+            odd |= self._consistency.check(kind, layouts, sent_layout)
         return odd
 
     def _read(self, message: Message, sent: Sent, elapsed_s: float) -> Opened:
         data = records.carried(message.content, records.UP)
         if data is not None:
             return self._decoded(message, sent, elapsed_s, data)
-        arrays = records.read_untrusted(message.content)
-        swapped = {name: records.to_array(arrays.tensors[name], arrays.untyped) for name in arrays.swapped}
-        opened = Opened(message, sent, elapsed_s, arrays, swapped)
+        arrays = records.read_untrusted(records.arrays_of(message.content))
+        opened = Opened(message, sent, elapsed_s, arrays, dict(arrays.fresh))
         if arrays.order:
-            bases = counterparts(arrays.order, sent.model.tensors)
-            _check_values(arrays.tensors, {name: sent.model.tensors[base] for name, base in bases.items()}, sent)
+            _check_values(arrays, sent)
             size = arrays.dense_bytes
             opened.transfer = Transfer(
                 sent.round,
@@ -123,19 +124,26 @@ class Uplink:
         if (reply.session, reply.sequence) != (self._session, sent.sequence):
             raise WireError(f"an update for message {reply.sequence} in answer to message {sent.sequence}")
         frame = self._frame(reply, sent)
+        check_full(frame)
+        check_places(len(frame), reply.verbatim, reply.alone)
+        beside = records.carried_beside(message.content)
+        if beside.keys() != {name for _, name in reply.others}:
+            raise WireError("other arrays travel beside the update than it says")
+        order = in_order(list(frame), reply.others)
+        _check_records(order, message)
         bases = counterparts(list(frame), sent.model.tensors)
         view = View({name: sent.model.tensors[base] for name, base in bases.items()})
         untyped = bool(reply.flags & UNTYPED)
         decoded = apply_update(frame, reply.verbatim, reply.alone, view, reply.scale)
         fresh = {name: records.to_array(x, untyped) for name, x in decoded}
         tensors = {name: records.view(array) for name, array in fresh.items()}
-        _check_values(tensors, view.bases, sent)
-        others = records.carried_beside(message.content)
-        if others.keys() != {name for _, name in reply.others}:
-            raise WireError("other arrays travel beside the update than it says")
-        arrays = Arrays(tensors, others, in_order(list(tensors), reply.others), untyped)
-        transfer = self._transfer(reply, len(data), frame, arrays, sent, time.perf_counter() - started)
-        return Opened(message, sent, elapsed_s, arrays, fresh | others, transfer, reply)
+        others = records.read_untrusted(beside)
+        arrays = Arrays(tensors | others.tensors, others.others, order, untyped)
+        _check_values(arrays, sent)
+        beside_bytes = sum(len(array.data) for array in beside.values())
+        took_s = time.perf_counter() - started
+        transfer = self._transfer(reply, len(data), beside_bytes, frame, arrays, sent, took_s)
+        return Opened(message, sent, elapsed_s, arrays, {**fresh, **beside, **others.fresh}, transfer, reply)
 
     def _frame(self, reply: Reply, sent: Sent) -> dict[str, Encoded]:
         if not _has_schema(reply.frame):
@@ -155,12 +163,10 @@ class Uplink:
             self._nodes.reports.append((node.samples, loss))
         if opened.transfer is not None:
             self._ledger.append(opened.transfer)
-        if opened.fresh:
-            arrays = {
-                full: opened.fresh.get(full) or message.content.array_records[record_of(full)][short(full)]
-                for full in opened.arrays.order
-            }
-            message.content = records.replace_arrays(message.content, records.to_records(arrays, opened.arrays.order))
+        order = _order(opened)
+        if opened.fresh or order != opened.arrays.order:
+            arrays = records.arrays_of(message.content) | opened.fresh
+            message.content = records.replace_arrays(message.content, records.to_records(arrays, order))
         return message
 
     def _refused(self, reason: str, message: Message, sent: Sent, elapsed_s: float) -> Message:
@@ -171,6 +177,27 @@ class Uplink:
         set_message_id(error, message.metadata.message_id)
         return error
 
+    def open_unexpected(self, reply: Message) -> Message:
+        """Return a reply to a message that is not known, or was given up: as it is, if a strategy can read it."""
+        if reply.has_error():
+            return reply
+        reason = "this compressed update answers a message that is not waited for any more"
+        if records.carried(reply.content, records.UP) is None:
+            try:
+                arrays = records.arrays_of(reply.content)
+                fresh = records.read_untrusted(arrays).fresh
+            except WireError as error:
+                reason = str(error)
+            else:
+                if fresh:
+                    anew = records.to_records({**arrays, **fresh}, list(arrays))
+                    reply.content = records.replace_arrays(reply.content, anew)
+                return reply
+        refusal = Message(Error(MOD_FAILED, f"thinwire: {reason}"), reply_to=reply)
+        set_reply_to(refusal, reply.metadata.reply_to_message_id)
+        set_message_id(refusal, reply.metadata.message_id)
+        return refusal
+
     def record_refusal(self, reason: str, sent: Sent) -> None:
         """Write a reply that was not taken into the ledger."""
         size = sent.arrays.dense_bytes
@@ -178,9 +205,15 @@ class Uplink:
         self._ledger.append(Transfer(sent.round, sent.node_id, "up", "refused", 0, size, reason=reason, **about))  # type: ignore[arg-type]
 
     def _transfer(
-        self, reply: Reply, size: int, frame: Mapping[str, Encoded], arrays: Arrays, sent: Sent, decode_s: float
+        self,
+        reply: Reply,
+        size: int,
+        beside: int,
+        frame: Mapping[str, Encoded],
+        arrays: Arrays,
+        sent: Sent,
+        decode_s: float,
     ) -> Transfer:
-        beside = sum(len(array.data) for array in arrays.others.values())
         return Transfer(
             sent.round,
             sent.node_id,
@@ -203,17 +236,47 @@ def _has_schema(frame: bytes) -> bool:
     return len(frame) > 5 and bool(frame[5] & INLINE_SCHEMA)
 
 
-def _check_values(given: Mapping[str, Tensor], bases: Mapping[str, Tensor], sent: Sent) -> None:
-    """Raise WireError on NaN or infinity, in the model's own dtype, where the model that was sent has none."""
-    for name, x in given.items() if sent.model.tensors else ():
-        if not x.dtype.is_floating_point:
-            continue
-        base = bases.get(name)
-        own = base if base is not None and base.dtype.is_floating_point else None
-        if all_finite(x if own is None else x.to(own.dtype)):
-            continue
-        bad = ~torch.isfinite(x if own is None else x.to(own.dtype))
-        if own is not None and own.shape == x.shape and not bool((bad & torch.isfinite(own)).any()):
-            continue
-        kinds = "" if base is None or base.dtype == x.dtype else f" (it is {x.dtype}, the model's {base.dtype})"
-        raise WireError(f"array {short(name)!r} holds NaN or infinity{kinds}")
+def _order(opened: Opened) -> tuple[str, ...]:
+    """Return the order in which the strategy gets the arrays: as it sent them, since some go by places, not names."""
+    sent, given = opened.sent.arrays.order, opened.arrays.order
+    return rearranged(given, counterparts(given, sent), sent)
+
+
+def _check_records(names: Sequence[str], message: Message) -> None:
+    """Raise WireError where arrays would come in a record that a message has for something else."""
+    taken = message.content.keys() - message.content.array_records.keys()
+    if clash := taken & set(records_of(names)):
+        raise WireError(f"arrays in record {min(clash)!r}, which holds something else")
+
+
+def _check_values(arrays: Arrays, sent: Sent) -> None:
+    """Raise WireError on what no strategy averages with the model that was sent.
+
+    That is NaN or infinity, in the model's own dtype, where the model has none; and what are no numbers where it has
+    some.
+    """
+    if not sent.arrays.order:
+        return
+    bases = counterparts(arrays.order, sent.arrays.order)
+    for name, x in arrays.tensors.items():
+        if x.dtype.is_floating_point:
+            _check_finite(name, x, sent.arrays.tensors.get(bases.get(name, "")))
+    for name, array in arrays.others.items():
+        base = bases.get(name, "")
+        like = sent.arrays.tensors.get(base, sent.arrays.others.get(base))
+        kind, _ = records.kind_and_shape(array)
+        if isinstance(like, Tensor) and kind not in records.NUMBERS:
+            raise WireError(f"array {short(name)!r} is {kind}, expected numbers")
+        if not records.finite_as(array, like):
+            raise WireError(f"array {short(name)!r} holds NaN or infinity")
+
+
+def _check_finite(name: str, x: Tensor, base: Tensor | None) -> None:
+    own = base if base is not None and base.dtype.is_floating_point else None
+    narrow = x if own is None else x.to(own.dtype)
+    if all_finite(narrow):
+        return
+    if own is not None and own.shape == x.shape and not bool((~torch.isfinite(narrow) & torch.isfinite(own)).any()):
+        return
+    kinds = "" if base is None or base.dtype == x.dtype else f" (it is {x.dtype}, the model's {base.dtype})"
+    raise WireError(f"array {short(name)!r} holds NaN or infinity{kinds}")
