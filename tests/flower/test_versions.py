@@ -1,4 +1,4 @@
-"""The range of flwr that is stated is the one that works, others are named in a sentence, and our log lines look alike."""
+"""The stated range of flwr is the one that works, others are named in a sentence, and our log lines look right."""
 
 from __future__ import annotations
 
