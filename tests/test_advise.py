@@ -214,8 +214,8 @@ def test_where_there_is_nothing_to_send_there_is_nothing_to_advise(
 
 
 def test_what_no_frame_carries_is_said() -> None:
-    with pytest.raises(BadSubject, match="cannot be sent: .*300 bytes"):
-        advise(own({"n" * 300: torch.zeros(3)}), Link(1e6), Settings())
+    with pytest.raises(BadSubject, match=r"cannot be sent: .*1000000 bytes"):
+        advise(own({"n" * 1_000_000: torch.zeros(3)}), Link(1e6), Settings())
 
 
 def test_a_model_that_is_sent_whole_bears_less_error() -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MILLION = 1e6
 _MENTIONED = 0.005
 """Less of a checkpoint is not worth a word."""
+_MOST_WORDS = 1000
 
 
 def from_task(name: str, folder: Path | None = None, clients: int | None = None, seed: int = 0) -> Subject:
@@ -86,13 +87,8 @@ def from_checkpoint(file: Path, base: Path | None, most_bytes: float) -> Subject
         _check_same(newer, older)
         tensors = subtract(tensors, _read(older, picks))
     about = f"the difference to {base}" if base else "the tensors themselves, as a first download sends them"
-    return Subject(
-        escaped(file.name),
-        escaped(about + _exact(newer.entries)),
-        tensors,
-        {pick.name: pick.weight for pick in picks},
-        whole=base is None,
-    )
+    about = escaped(about + _exact(newer.entries), _MOST_WORDS)
+    return Subject(escaped(file.name), about, tensors, {pick.name: pick.weight for pick in picks}, whole=base is None)
 
 
 def _exact(entries: Sequence[Entry]) -> str:
