@@ -187,6 +187,37 @@ def test_what_cannot_be_encoded_is_left_out_with_its_reason() -> None:
     assert answer["rows"][1]["nmse"] == 0
 
 
+def test_what_may_lose_nothing_is_advised_lossless_and_nothing_else(tmp_path: Path) -> None:
+    """Float8 and integers keep every bit: whatever is asked for, no lossy codec is given the credit."""
+    g = torch.Generator().manual_seed(0)
+    narrow = torch.randn(300, 40, generator=g).to(torch.float8_e4m3fn)
+    subject = from_checkpoint(save(tmp_path / "x", {"w": narrow, "n": torch.arange(9)}), None, 1e9)
+    assert subject.about.endswith("; 100% of the bytes (F8_E4M3, I64) keep every bit")
+    for asked in ((), ("TopK(0.01)", "int8")):
+        answer = advise(subject, Link(1e6), Settings(asked))
+        assert [row["option"] for row in answer["rows"]] == ["none", "lossless"]
+        assert answer["verdict"]["option"] == "lossless"
+        assert set(asked) <= set(answer["skipped"])
+    floats = from_checkpoint(save(tmp_path / "x", {"w": narrow, "f": narrow.float()}), None, 1e9)
+    assert floats.about.endswith("; 20% of the bytes (F8_E4M3) keep every bit")
+    assert "int8" in [row["option"] for row in advise(floats, Link(1e6), Settings(("int8",)))["rows"]]
+
+
+@pytest.mark.parametrize("tensors", [{}, {"x": torch.zeros(0, 4)}, {"x": torch.zeros(0), "y": torch.zeros(3, 0)}])
+def test_where_there_is_nothing_to_send_there_is_nothing_to_advise(
+    tensors: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    with pytest.raises(BadSubject, match="holds no elements"):
+        from_checkpoint(save(tmp_path / "x", tensors), None, 1e9)
+    with pytest.raises(BadSubject, match="holds no elements"):
+        own(tensors)
+
+
+def test_what_no_frame_carries_is_said() -> None:
+    with pytest.raises(BadSubject, match=r"cannot be sent: .*1000000 bytes"):
+        advise(own({"n" * 1_000_000: torch.zeros(3)}), Link(1e6), Settings())
+
+
 def test_a_model_that_is_sent_whole_bears_less_error() -> None:
     tensors = {"w": update((64, 64), 0)}
     lossy = Settings(("ErrorBound(nmse=0.1)",))

@@ -104,6 +104,7 @@ BAD = [
     ([*LINK, "--model", "gpt2"], "'gpt2'", "gpt2-small"),
     ([*LINK, "--checkpoint", "nowhere"], "nowhere", "No such file"),
     ([*LINK, "--checkpoint", "file"], "file", "safetensors"),
+    ([*LINK, "--checkpoint", "empty"], "empty", "nothing to send"),
     ([*LINK, "--base", "file"], "--base", "--checkpoint"),
     ([*LINK, "--json", "folder"], "folder", "a file such as"),
     ([*LINK, "--json", "file/x.json"], "file", "cannot be made a folder"),
@@ -118,6 +119,7 @@ def test_bad_input_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
     Path("file").write_text("not what it should be")
+    Path("empty").write_bytes(b"\x02" + bytes(7) + b"{}")
     before = sorted(Path().rglob("*"))
     assert main(["advise", *words]) == 2
     printed = capsys.readouterr()

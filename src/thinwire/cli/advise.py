@@ -83,7 +83,7 @@ def _add_link(group: argparse._ArgumentGroup) -> None:
 def act(options: argparse.Namespace) -> int:
     """Check, measure, print, write."""
     from thinwire.cli.advise_table import show, watch
-    from thinwire.lab.advise import advise
+    from thinwire.lab.advise import BadSubject, advise
 
     with bad_input():
         link, settings = _link(options), _settings(options)
@@ -92,7 +92,10 @@ def act(options: argparse.Namespace) -> int:
     with watch(options.quiet) as progress:
         with bad_input():
             subject = _subject(options)
-        answer = advise(subject, link, settings, progress)
+        try:
+            answer = advise(subject, link, settings, progress)
+        except BadSubject as error:
+            raise BadInput(str(error)) from error
     # Written first: whoever reads what is printed may leave.
     if options.json is not None:
         _write(answer, options.json)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import thinwire
 from thinwire.cli import advise, bench, compare, federate, inspect, listing, pack, report, train, unpack
 from thinwire.cli.bad_input import BadInput
 from thinwire.errors import unknown
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 COMMANDS: dict[str, ModuleType] = {
     "compare": compare,
@@ -45,6 +49,10 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         shape = argparse.RawDescriptionHelpFormatter
         super().__init__(formatter_class=shape, allow_abbrev=False, **settings)
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # argparse's own swallows what goes wrong, and a help that nobody got is no success.
+        (file or sys.stderr).write(message)
 
     def error(self, message: str) -> NoReturn:
         """Raise BadInput."""

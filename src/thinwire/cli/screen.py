@@ -14,7 +14,7 @@ MOST_OF_CELL, MOST_SIGNS = 160, 20_000
 
 def drawing() -> bool:
     """Say whether stdout is a terminal and rich can draw on it."""
-    return sys.stdout.isatty() and importlib.util.find_spec("rich") is not None
+    return sys.stdout is not None and sys.stdout.isatty() and importlib.util.find_spec("rich") is not None
 
 
 def say(text: str = "") -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from thinwire.compressor import Compressor
 from thinwire.lab.advise.measure import Measured, free, measure
 from thinwire.lab.advise.rows import NONE, Row, described, row
-from thinwire.lab.advise.subject import Subject
+from thinwire.lab.advise.subject import BadSubject, Subject
 from thinwire.lab.advise.times import floor_s
 from thinwire.lab.advise.verdict import judge
 from thinwire.lab.environment import environment
@@ -22,11 +22,12 @@ from thinwire.zoo import compressor
 
 SCHEMA = "thinwire.advise/1"
 WAYS = {"up": ("up",), "down": ("down",), "both": ("down", "up")}
+LOSSLESS = "lossless"
 GOALS = ("ErrorBound(nmse=0.01)", "ErrorBound(nmse=0.1)", "ByteBudget(ratio=64)")
-FOR_UPDATES = (NONE, "lossless", "int8", "topk", "auto", *GOALS)
+FOR_UPDATES = (NONE, LOSSLESS, "int8", "topk", "auto", *GOALS)
 FOR_MODELS = (
     NONE,
-    "lossless",
+    LOSSLESS,
     "int8",
     "Uniform(bits=4, block=64)",
     "ErrorBound(nmse=0.001)",
@@ -34,6 +35,7 @@ FOR_MODELS = (
 )
 MOST_NMSE_OF_UPDATES, MOST_NMSE_OF_MODELS = 0.25, 0.001
 """The largest errors to advise: what error feedback makes up for, and what a model that is sent whole bears."""
+_ALL_THE_SAME = "no tensor here may lose bits: every option sends what lossless sends"
 LATE = 100
 """The round that policies are told: warm-ups are over by then."""
 OnOption = Callable[[str, int, int], None]
@@ -65,10 +67,14 @@ class Settings:
         for option in self.options:
             compressor(option, "up"), compressor(option, "down")
 
-    def chosen(self, subject: Subject) -> tuple[str, ...]:
-        """Return the options to measure, the dense one first."""
+    def asked(self, subject: Subject) -> tuple[str, ...]:
+        """Return the options that were asked for, or the usual ones, the dense one first."""
         usual = FOR_MODELS if subject.whole else FOR_UPDATES
         return tuple(dict.fromkeys((NONE, *(self.options or usual))))
+
+    def chosen(self, subject: Subject) -> tuple[str, ...]:
+        """Return those to measure: where nothing may lose bits, all are one and the same."""
+        return self.asked(subject) if subject.may_lose else (NONE, LOSSLESS)
 
     def limit(self, subject: Subject) -> float:
         """Return the largest error to advise."""
@@ -83,10 +89,12 @@ class Settings:
 def advise(subject: Subject, link: Link, settings: Settings, on_option: OnOption | None = None) -> dict[str, Any]:
     """Measure every option and return the answer; ``on_option`` gets each one, its number and how many, at its turn.
 
-    An option that cannot take these tensors is under ``skipped`` with its reason.
+    An option that cannot take these tensors is under ``skipped`` with its reason. Raises BadSubject where they cannot
+    be sent at all.
     """
-    rows, skipped = [], {}
+    rows: list[Row] = []
     options, compute_s = settings.chosen(subject), settings.compute(subject)
+    skipped = {option: _ALL_THE_SAME for option in settings.asked(subject) if option not in options}
     with threads(settings.threads):
         for number, option in enumerate(options):
             if on_option:
@@ -94,6 +102,8 @@ def advise(subject: Subject, link: Link, settings: Settings, on_option: OnOption
             try:
                 measured = {way: _measured(option, way, subject, link, settings) for way in WAYS[settings.direction]}
             except ValueError as error:
+                if option == NONE:
+                    raise BadSubject(f"{subject.name} cannot be sent: {error}") from error
                 skipped[option] = str(error)
             else:
                 rows.append(row(option, measured, link, compute_s, settings.clients))

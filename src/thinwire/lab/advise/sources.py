@@ -12,7 +12,7 @@ from torch import Tensor
 
 from thinwire.codec import Spec, derive_seed
 from thinwire.delta import subtract
-from thinwire.errors import quoted, unknown
+from thinwire.errors import escaped, quoted, unknown
 from thinwire.lab.advise.sample import Pick, choose
 from thinwire.lab.advise.shapes import MODELS
 from thinwire.lab.advise.subject import BadSubject, Subject
@@ -22,9 +22,13 @@ from thinwire.lab.tasks import Task, data_dir, find, partition
 from thinwire.lab.tasks.base import Rows
 
 if TYPE_CHECKING:
+    from thinwire.checkpoint.entries import Entry
     from thinwire.checkpoint.source import Checkpoint
 
 MILLION = 1e6
+_MENTIONED = 0.005
+"""Less of a checkpoint is not worth a word."""
+_MOST_WORDS = 1000
 
 
 def from_task(name: str, folder: Path | None = None, clients: int | None = None, seed: int = 0) -> Subject:
@@ -83,7 +87,17 @@ def from_checkpoint(file: Path, base: Path | None, most_bytes: float) -> Subject
         _check_same(newer, older)
         tensors = subtract(tensors, _read(older, picks))
     about = f"the difference to {base}" if base else "the tensors themselves, as a first download sends them"
-    return Subject(file.name, about, tensors, {pick.name: pick.weight for pick in picks}, whole=base is None)
+    about = escaped(about + _exact(newer.entries), _MOST_WORDS)
+    return Subject(escaped(file.name), about, tensors, {pick.name: pick.weight for pick in picks}, whole=base is None)
+
+
+def _exact(entries: Sequence[Entry]) -> str:
+    """Return which part of a checkpoint keeps every bit, whatever the option, as words; empty where none does."""
+    exact = [entry for entry in entries if not entry.spec.dtype.is_floating_point]
+    part = sum(entry.spec.nbytes for entry in exact) / max(sum(entry.spec.nbytes for entry in entries), 1)
+    if part < _MENTIONED:
+        return ""
+    return f"; {100 * part:.0f}% of the bytes ({', '.join(sorted({entry.dtype for entry in exact}))}) keep every bit"
 
 
 def _read(checkpoint: Checkpoint, picks: Sequence[Pick]) -> dict[str, Tensor]:

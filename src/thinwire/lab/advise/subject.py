@@ -18,7 +18,8 @@ class Subject:
 
     ``weights`` says how many times its own size each tensor stands for: 1, or more where only a sample was taken.
     ``whole`` tensors are a model, which no later round corrects; others are an update. ``synthetic`` values were drawn.
-    ``compute_s`` is the measured time of the training that made the update, None where nothing was trained.
+    ``compute_s`` is the measured time of the training that made the update, None where nothing was trained. Raises
+    BadSubject where there is no element.
     """
 
     name: str
@@ -28,6 +29,15 @@ class Subject:
     whole: bool = False
     synthetic: bool = False
     compute_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not any(x.numel() for x in self.tensors.values()):
+            raise BadSubject(f"{self.name} holds no elements: there is nothing to send, compressed or not")
+
+    @property
+    def may_lose(self) -> bool:
+        """Whether any tensor may lose bits: integers, and what is carried as such, travel with all of them."""
+        return any(x.dtype.is_floating_point and x.numel() for x in self.tensors.values())
 
     @property
     def sample_bytes(self) -> int:
