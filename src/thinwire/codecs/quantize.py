@@ -25,8 +25,9 @@ class Uniform(Codec, id="uniform", tag=4):
 
     Affine (default): ``code = round((x - min) / (max - min) * (2**bits - 1))``. Symmetric: ``round(x / scale)`` with
     ``scale = max|x| / (2**(bits-1) - 1)``, so zero stays zero. ``step`` fixes the scale of the symmetric form instead.
-    ``rounding``: ``nearest``; ``floor`` (half a step of bias: kept for its users); ``stochastic`` (unbiased, Alistarh
-    et al. 2017, arXiv:1610.02132). ``block``: ``tensor``, ``channel`` (first dimension) or a number of elements.
+    ``rounding``: ``nearest``; ``floor`` (half a step of bias: kept for its users, whose codes these are, one by one: the
+    formulas in float64 with ``floor``, or ``trunc`` where symmetric; with ``step``, ``trunc(x * (1 / step))`` in the
+    tensor's dtype, at least float32); ``stochastic`` (unbiased, Alistarh et al. 2017, arXiv:1610.02132). ``block``: ``tensor``, ``channel`` (first dimension) or a number of elements.
     With ``nmse`` instead of ``bits``, the fewest bits whose error stays within it. ``codes`` may entropy-code the
     packed bytes, such as ``codes=Zstd()``.
     """
@@ -89,10 +90,31 @@ class Uniform(Codec, id="uniform", tag=4):
         low, step, (least, most) = None if self.symmetric else scales[:, 1:], scales[:, :1], self._levels
         if self.rounding == "nearest":
             return uniform.nearest(flat, low, step, width, least, most)
+        if self.rounding == "floor":
+            return self._floored(flat, width).sub_(least)
         rows = uniform.padded(flat, width)
         position = torch.where(step > 0, (rows if low is None else rows - low) / step, rows.new_zeros(()))
-        codes = self._round(position, seed).clamp_(least, most).sub_(least)
+        noise = torch.rand(position.shape, generator=generator(seed), dtype=position.dtype)
+        codes = (position + noise.to(position.device)).floor().clamp_(least, most).sub_(least)
         return codes.to(torch.int32).view(-1)[: len(flat)]
+
+    def _floored(self, flat: Tensor, width: int) -> Tensor:
+        """Return the multiples of the step as the formulas in use have them, code by code."""
+        least, most = self._levels
+        if self.step is not None:
+            # In the tensor's own dtype, as published: x * 254, then the fraction is cut off.
+            return (flat * (1 / self.step)).trunc_().clamp_(least, most).to(torch.int32)
+        codes = torch.empty(len(flat), dtype=torch.int32, device=flat.device)
+        ends = blocks.of_each(flat, width, lambda rows: torch.cat(blocks.extremes(rows), 1))
+        for at, some in blocks.pieces(len(flat), width):
+            piece, own = flat[at], ends[some].double()
+            for (rows, low_high), into in zip(
+                blocks.paired(piece, min(width, len(piece)), own),
+                blocks.rows(codes[at], min(width, len(piece))),
+                strict=True,
+            ):
+                into.copy_(_cut(rows.double(), low_high[:, :1], low_high[:, 1:], most, self.symmetric))
+        return codes
 
     @property
     def _levels(self) -> tuple[int, int]:
@@ -143,8 +165,9 @@ class Uniform(Codec, id="uniform", tag=4):
         low, high = blocks.extremes(rows)
         return torch.cat([(high - low) / (2**self.bits - 1), low], 1)
 
-    def _round(self, position: Tensor, seed: int) -> Tensor:
-        if self.rounding == "floor":
-            return position.trunc() if self.symmetric else position.floor()
-        noise = torch.rand(position.shape, generator=generator(seed), dtype=position.dtype)
-        return (position + noise.to(position.device)).floor()
+
+def _cut(rows: Tensor, low: Tensor, high: Tensor, most: int, symmetric: bool) -> Tensor:
+    """Return ``floor((x - low) / (high - low) * most)`` or ``trunc(x / max|x| * most)`` in float64; zeros where all is one."""
+    start, span = (torch.zeros_like(low), torch.maximum(high, -low)) if symmetric else (low, high - low)
+    position = ((rows - start) / span).mul_(most)
+    return torch.where(span > 0, position.trunc_(), 0.0)
