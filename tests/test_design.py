@@ -27,9 +27,9 @@ PUBLIC = [
 ]  # fmt: skip
 
 LAYERS = {
-    "errors": 0, "rates": 0, "switches": 0, "kernels": 1, "codec": 2, "registry": 2, "codecs": 3, "delta": 3, "feedback": 3,
-    "policy": 3, "compressor": 4, "wire": 4, "compressors": 5, "exchange": 5, "zoo": 5, "collective": 6, "testing": 6,
-    "checkpoint": 7, "ddp": 7, "flower": 7, "lab": 8, "cli": 9,
+    "errors": 0, "rates": 0, "switches": 0, "kernels": 1, "codec": 2, "registry": 2, "codecs": 3, "delta": 3,
+    "feedback": 3, "policy": 3, "compressor": 4, "wire": 4, "compressors": 5, "exchange": 5, "zoo": 5,
+    "collective": 6, "testing": 6, "checkpoint": 7, "ddp": 7, "flower": 7, "lab": 8, "cli": 9,
 }  # fmt: skip
 """A module imports lower layers only. Names that share a layer stay apart, but for codec and registry."""
 ENGINES = {"checkpoint", "collective", "ddp", "flower", "lab", "cli", "testing"}

@@ -70,7 +70,9 @@ def test_cells_lead_to_the_nearest_level(bits: int) -> None:
         rows = torch.nn.functional.pad(z, (0, -len(z) % 64)).view(-1, 64)
         kinds = torch.full((64,), fine, dtype=torch.uint8)
         still = np.zeros((0, rows.numel() // 64), np.uint64)
-        codes = cpu.quantize(rows, torch.ones(len(rows)), still, kinds, torch.zeros(64), book)[0].view(-1)[: len(z)].numpy()
+        codes = (
+            cpu.quantize(rows, torch.ones(len(rows)), still, kinds, torch.zeros(64), book)[0].view(-1)[: len(z)].numpy()
+        )
         error = np.abs(z.numpy() - levels[codes])
         assert (error <= np.abs(z.numpy()[:, None] - levels[None]).min(1) + 1e-6).all()
 

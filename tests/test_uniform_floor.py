@@ -63,7 +63,13 @@ def test_the_published_fixed_step_is_there_code_by_code() -> None:
 
 
 def test_degenerate_tensors_decode() -> None:
-    for x in (torch.zeros(5), torch.full((3, 3), -2.5), torch.zeros(0), torch.tensor(3.0), torch.tensor([1e-40, -1e-40])):
+    for x in (
+        torch.zeros(5),
+        torch.full((3, 3), -2.5),
+        torch.zeros(0),
+        torch.tensor(3.0),
+        torch.tensor([1e-40, -1e-40]),
+    ):
         for symmetric in (False, True):
             codec = tw.Uniform(bits=8, rounding="floor", symmetric=symmetric)
             assert torch.allclose(decode(encode(codec, x)), x, atol=1e-30)
