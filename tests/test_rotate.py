@@ -17,7 +17,7 @@ import thinwire as tw
 from thinwire.codec import Spec, decode, encode_parts, generator
 from thinwire.kernels import hadamard, reference, small
 from thinwire.kernels.distortion import nmse
-from thinwire.kernels.hadamard import cpu, mixed, normal
+from thinwire.kernels.hadamard import cpu, mixed, normal, tensor
 from thinwire.kernels.hadamard import reference as plain
 from thinwire.kernels.hadamard.plan import Plan
 from thinwire.kernels.raw_bytes import raw_bytes
@@ -70,7 +70,9 @@ def test_cells_lead_to_the_nearest_level(bits: int) -> None:
         rows = torch.nn.functional.pad(z, (0, -len(z) % 64)).view(-1, 64)
         kinds = torch.full((64,), fine, dtype=torch.uint8)
         still = np.zeros((0, rows.numel() // 64), np.uint64)
-        codes = cpu.quantize(rows, torch.ones(len(rows)), still, kinds, book)[0].view(-1)[: len(z)].numpy()
+        codes = (
+            cpu.quantize(rows, torch.ones(len(rows)), still, kinds, torch.zeros(64), book)[0].view(-1)[: len(z)].numpy()
+        )
         error = np.abs(z.numpy() - levels[codes])
         assert (error <= np.abs(z.numpy()[:, None] - levels[None]).min(1) + 1e-6).all()
 
@@ -90,15 +92,16 @@ def test_compiled_loops_equal_the_reference(size: int, bits: int, fine: int, tur
     rows = torch.randn(3, size, generator=generator(size)) ** 3
     factors = (size ** ((1 - turns) / 2) / rows.norm(dim=1)).float()
     signs, mask, book = plan.signs(7), plan.mask(size, 7), normal.codebook(bits)
-    quantized = cpu.quantize(rows, factors, signs, mask, book)
-    assert all(map(same_bits, quantized, plain.quantize(rows, factors, signs, mask, book)))
+    moves = tensor.dither(size, bits, 7)
+    quantized = cpu.quantize(rows, factors, signs, mask, moves, book)
+    assert all(map(same_bits, quantized, plain.quantize(rows, factors, signs, mask, moves, book)))
     for codes in (quantized[0], torch.full_like(quantized[0], 2**bits - 1)):
         assert same_bits(cpu.restore(codes, signs, mask, book), plain.restore(codes, signs, mask, book))
 
 
 def test_not_a_number_stays_within_the_tables() -> None:
     plan, rows = Plan(1 << 14, 64, 4, 0, 1), torch.full((256, 64), torch.nan)
-    codes = hadamard.quantize(rows, torch.ones(256), plan.signs(1), plan.mask(64, 1), 4).codes
+    codes = hadamard.quantize(rows, torch.ones(256), plan.signs(1), plan.mask(64, 1), torch.zeros(64), 4).codes
     assert int(codes.max()) < 16
 
 
@@ -158,7 +161,8 @@ def slow(codec: tw.Eden, x: Tensor, seed: int) -> np.ndarray:
     y *= math.sqrt(size) / np.linalg.norm(y)
     books = [normal.levels(int(codec.bits) + more) / normal.UNIT for more in (0, 1)]
     mask = plan.mask(size, seed).numpy()
-    chosen = np.array([books[m][np.abs(books[m] - z).argmin()] for z, m in zip(y, mask, strict=True)])
+    seen = y + (tensor.dither(size, int(codec.bits), seed).numpy() if turns == 2 else 0)
+    chosen = np.array([books[m][np.abs(books[m] - z).argmin()] for z, m in zip(seen, mask, strict=True)])
     scale = (y @ y) / (chosen @ y) if turns == 2 else (chosen @ y) / (chosen @ chosen)
     out = scale * chosen * np.linalg.norm(x.double()) / math.sqrt(size)
     for flip in reversed(flips):
@@ -200,6 +204,43 @@ def test_the_mean_over_seeds_is_the_tensor(bits: float, name: str) -> None:
     rest = torch.where(x == x.abs().max(), 0, x).double()
     shares = torch.tensor([float(sent(tw.Eden(bits), x, seed).double() @ rest / (rest @ rest)) for seed in range(100)])
     assert abs(float(shares.mean()) - 1) < 4 * float(shares.std()) / 10 + 2e-3
+
+
+SHORT = {
+    "a spike": lambda n: torch.cat([torch.ones(1), torch.full((n - 1,), 0.01)]),
+    "two spikes": lambda n: torch.cat([torch.tensor([1.0, -1.0]), torch.full((n - 2,), 0.01)]),
+    "a spike at the end": lambda n: torch.cat([torch.full((n - 1,), -0.01), torch.tensor([-3.0])]),
+    "alone with a tenth": lambda n: torch.cat([torch.ones(1), torch.zeros(n - 2), torch.tensor([0.1])]),
+    "halves": lambda n: 0.5 ** torch.arange(n).clamp(max=12).float(),
+}
+
+
+@pytest.mark.parametrize("bits", [0.5, 1, 4, 8])
+@pytest.mark.parametrize("n", [2, 40, 64, 100, 256, 300])
+def test_short_tensors_are_sent_without_bias(n: int, bits: float) -> None:
+    """Also what is small beside a large element, and elements one by one: no mean is further off than chance takes it.
+
+    Many blocks at once are as many draws of the rotation, with one dither.
+    """
+    codec, draws, seeds = tw.Eden(bits, block=1 << max(6, (n - 1).bit_length())), 60, 30
+    for name, make in SHORT.items():
+        x = make(n)[:n]
+        rows = torch.nn.functional.pad(x, (0, codec.block - n)).repeat(draws, 1)
+        rest = torch.where(rows[0].abs() > 0.5 * rows[0].abs().max(), 0, rows[0]).double()
+        got = torch.cat([sent(codec, rows, seed).view_as(rows) for seed in range(seeds)]).double()
+        along = got @ rest / (rest @ rest).clamp(min=1e-12)
+        error, most = abs(float(along.mean()) - float(rest.any())), float(along.std()) / math.sqrt(len(got))
+        # Blocks of one seed share their dither, which is a little less than so many draws; 2 % is what may be left.
+        assert error < 5 * most + 0.02, (name, error, most)
+        off = (got.mean(0) - rows[0]).abs() / (got.std(0) / math.sqrt(len(got)) + 1e-4 * float(x.norm()) / n)
+        assert float(off.max()) < 7, (name, float(off.max()))
+
+
+def test_without_a_dither_short_tensors_would_be_biased(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensor, "dither", lambda size, bits, seed: torch.zeros(size))
+    x = SHORT["a spike"](64)
+    got = sent(tw.Eden(4, block=64), x.repeat(2000, 1), 0).double()
+    assert float(got[:, 1:].mean()) > 1.05 * 0.01
 
 
 def test_one_turn_would_be_biased() -> None:

@@ -1,6 +1,6 @@
 """thinwire: one compression library for everything that training sends over a network."""
 
-import thinwire.switches  # first: it refuses what nothing below would survive
+import thinwire.switches  # noqa: F401  first, as it refuses what nothing below would survive
 from thinwire.codec import Codec, Encoded, Message, Spec, decode, encode, specs
 from thinwire.codecs import (
     NF4,

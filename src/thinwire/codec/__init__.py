@@ -9,6 +9,7 @@ tree: ``TopK(0.01, values=Uniform(bits=8))``. Codecs hold no state, do no I/O an
 from __future__ import annotations
 
 from thinwire.codec.base import Codec, Stream, field_names
+from thinwire.codec.codes import codes_from_part, codes_spec, codes_to_part
 from thinwire.codec.encoded import Encoded, Message, decode, forget, is_stream, pieces_of
 from thinwire.codec.encoding import encode, encode_parts, encode_with_history
 from thinwire.codec.seeds import derive_seed, generator
@@ -23,6 +24,9 @@ __all__ = [
     "Specs",
     "State",
     "Stream",
+    "codes_from_part",
+    "codes_spec",
+    "codes_to_part",
     "decode",
     "derive_seed",
     "encode",

@@ -48,6 +48,8 @@ class Codec(ABC):
     """The field by which bytes are traded for error, for who searches: step, nmse, bits or density; none: empty."""
     sized: ClassVar[bool] = False
     """One integer (elements kept, rank, ...) travels, from which the shapes of the parts follow."""
+    integers: ClassVar[bool] = False
+    """It takes int32 tensors and no others: a quantizer then gives it codes as integers instead of packed bits."""
     streams: ClassVar[tuple[str, ...]] = ()
     """Parts that ``from_parts`` also takes as Encoded by a Stream, and then reads in pieces: never held whole."""
 
@@ -145,6 +147,7 @@ class Codec(ABC):
 class Stream(Codec):
     """Lossless for int32 tensors, which it also takes and gives in pieces, so that nobody has to hold the whole."""
 
+    integers = True
     piece: ClassVar[int]
     """Elements of every piece but the last."""
 

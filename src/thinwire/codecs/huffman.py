@@ -28,7 +28,7 @@ class Huffman(Codec, id="huffman", tag=17):
     A tensor of one value costs the table alone. Huffman (1952); canonical form as in RFC 1951.
     """
 
-    lossless = unbiased = True
+    lossless = unbiased = integers = True
 
     def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
         """Return ``{"stream": uint8}``. Raises ValueError unless ``x`` is int32."""

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thinwire.codec import Codec, Spec, State
+from thinwire.codec import Codec, Spec, State, codes_from_part, codes_spec, codes_to_part
 from thinwire.errors import WireError
-from thinwire.kernels import blocks, dispatch, levels, small
+from thinwire.kernels import blocks, levels, small
 from thinwire.kernels.dispatch import packed_bytes
 from thinwire.kernels.distortion import all_finite
 from thinwire.kernels.narrow import saturate
@@ -136,18 +136,22 @@ class Ranges(Codec, id="ranges", tag=34):
         """Return ``{"codes": uint8 packed, "ranges": (splits, 2)}``: step and minimum."""
         flat = x.to(Spec.of(x).working).reshape(-1).cpu().numpy()
         if not flat.size:
-            return {"codes": torch.zeros(0, dtype=torch.uint8), "ranges": torch.from_numpy(flat.reshape(0, 2))}, {}
+            nothing = torch.zeros(0, dtype=torch.int32)
+            return {"codes": self._part(nothing), "ranges": torch.from_numpy(flat.reshape(0, 2))}, {}
         cut = levels.equal_counts if self.edges == "sort" else levels.histogram_edges
         edges, least, most = cut(flat, self.splits)
         steps = (most - least) / flat.dtype.type(2**self.bits - 1)
         codes = torch.from_numpy(levels.positions(flat, edges, least, steps, self.bits))
         ranges = np.stack([steps, least], 1).astype(flat.dtype)
-        return {"codes": dispatch.pack(codes, self.code_bits), "ranges": torch.from_numpy(ranges)}, {}
+        return {"codes": self._part(codes), "ranges": torch.from_numpy(ranges)}, {}
+
+    def _part(self, codes: Tensor) -> Tensor:
+        return codes_to_part(codes, self.codes, self.code_bits, 1 << self.code_bits - 1)
 
     def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
         """Return the packed codes, and step and minimum of every range."""
         return {
-            "codes": Spec((packed_bytes(spec.numel, self.code_bits),), torch.uint8),
+            "codes": codes_spec(self.codes, self.code_bits, spec.numel),
             "ranges": Spec((self.splits if spec.numel else 0, 2), spec.working),
         }
 
@@ -156,8 +160,13 @@ class Ranges(Codec, id="ranges", tag=34):
         codes, ranges = parts["codes"], parts["ranges"]
         if not all_finite(ranges) or bool((ranges[:, 0] < 0).any()):
             raise WireError("ranges: a step or a minimum is NaN or infinite, or a step is negative")
-        if not small.padding_is_zero(codes, self.code_bits, spec.numel):
+        if codes.dtype == torch.uint8 and not small.padding_is_zero(codes, self.code_bits, spec.numel):
             raise WireError("ranges: the padding bits are not zero")
+        every = codes_from_part(codes, self.code_bits, spec.numel, 1 << self.code_bits - 1).to(torch.int32)
+        if spec.numel < 1 << self.code_bits:
+            # A table of all codes would take longer than the few that there are.
+            own, places = ranges[(every >> self.bits).long()], (every & (1 << self.bits) - 1).to(spec.working)
+            return saturate(places.mul_(own[:, 0]).add_(own[:, 1]), spec.dtype).reshape(spec.shape)
         table = torch.arange(2**self.bits, dtype=spec.working) * ranges[:, :1]
         table = saturate(table.add_(ranges[:, 1:]).reshape(-1), spec.dtype)
-        return table.index_select(0, dispatch.unpack(codes, self.code_bits, spec.numel)).reshape(spec.shape)
+        return table.index_select(0, every).reshape(spec.shape)

@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from thinwire.codec import Codec, Spec, State, generator
+from thinwire.codec import Codec, Spec, State, codes_from_part, codes_spec, codes_to_part, generator
 from thinwire.errors import WireError
-from thinwire.kernels import blocks, dispatch, fresh, small, uniform
+from thinwire.kernels import blocks, fresh, uniform
 from thinwire.kernels.distortion import nmse
 from thinwire.kernels.narrow import saturate
 from thinwire.registry import child, parse
@@ -25,10 +25,12 @@ class Uniform(Codec, id="uniform", tag=4):
 
     Affine (default): ``code = round((x - min) / (max - min) * (2**bits - 1))``. Symmetric: ``round(x / scale)`` with
     ``scale = max|x| / (2**(bits-1) - 1)``, so zero stays zero. ``step`` fixes the scale of the symmetric form instead.
-    ``rounding``: ``nearest``; ``floor`` (half a step of bias: kept for its users); ``stochastic`` (unbiased, Alistarh
-    et al. 2017, arXiv:1610.02132). ``block``: ``tensor``, ``channel`` (first dimension) or a number of elements.
-    With ``nmse`` instead of ``bits``, the fewest bits whose error stays within it. ``codes`` may entropy-code the
-    packed bytes, such as ``codes=Zstd()``.
+    ``rounding``: ``nearest``; ``floor`` (half a step of bias: kept for its users, whose codes these are, one by one:
+    the formulas in float64 with ``floor``, or ``trunc`` where symmetric; with ``step``, ``trunc(x * (1 / step))`` in
+    the tensor's dtype, at least float32); ``stochastic`` (unbiased, Alistarh et al. 2017, arXiv:1610.02132).
+    ``block``: ``tensor``, ``channel`` (first dimension) or a number of elements. With ``nmse`` instead of ``bits``, the
+    fewest bits whose error stays within it. ``codes`` may entropy-code the packed bytes, such as ``codes=Zstd()``, or
+    the codes themselves, such as ``codes=Huffman()``.
     """
 
     bits: int | None = None
@@ -75,24 +77,44 @@ class Uniform(Codec, id="uniform", tag=4):
         return parse("Planes()")  # type: ignore[no-any-return]
 
     def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
-        """Return ``{"codes": uint8 packed, "scales": (groups, 1 or 2)}``: the step and, if affine, the minimum."""
+        """Return ``{"codes": packed or integers, "scales": (groups, 1 or 2)}``: step and, if affine, minimum."""
         assert self.bits is not None
         spec = Spec.of(x)
         flat, (groups, width) = x.to(spec.working).reshape(-1), self._grid(spec)
         scales = self._scales(flat, groups, width)
         codes = self._codes(flat, scales, width, seed)
-        packed = small.pack(codes, self.bits) if codes.dtype == torch.uint8 else dispatch.pack(codes, self.bits)
-        return {"codes": packed, "scales": scales}, {}
+        return {"codes": codes_to_part(codes, self.codes, self.bits, self._middle), "scales": scales}, {}
 
     def _codes(self, flat: Tensor, scales: Tensor, width: int, seed: int) -> Tensor:
         """Return the 1-D codes from 0, uint8 where they fit."""
         low, step, (least, most) = None if self.symmetric else scales[:, 1:], scales[:, :1], self._levels
         if self.rounding == "nearest":
             return uniform.nearest(flat, low, step, width, least, most)
+        if self.rounding == "floor":
+            return self._floored(flat, width).sub_(least)
         rows = uniform.padded(flat, width)
         position = torch.where(step > 0, (rows if low is None else rows - low) / step, rows.new_zeros(()))
-        codes = self._round(position, seed).clamp_(least, most).sub_(least)
+        noise = torch.rand(position.shape, generator=generator(seed), dtype=position.dtype)
+        codes = (position + noise.to(position.device)).floor().clamp_(least, most).sub_(least)
         return codes.to(torch.int32).view(-1)[: len(flat)]
+
+    def _floored(self, flat: Tensor, width: int) -> Tensor:
+        """Return the multiples of the step as the formulas in use have them, code by code."""
+        least, most = self._levels
+        if self.step is not None:
+            # In the tensor's own dtype, as published: x * 254, then the fraction is cut off.
+            return (flat * (1 / self.step)).trunc_().clamp_(least, most).to(torch.int32)
+        codes = torch.empty(len(flat), dtype=torch.int32, device=flat.device)
+        ends = blocks.of_each(flat, width, lambda rows: torch.cat(blocks.extremes(rows), 1))
+        for at, some in blocks.pieces(len(flat), width):
+            piece, own = flat[at], ends[some].double()
+            for (rows, low_high), into in zip(
+                blocks.paired(piece, min(width, len(piece)), own),
+                blocks.rows(codes[at], min(width, len(piece))),
+                strict=True,
+            ):
+                into.copy_(_cut(rows.double(), low_high[:, :1], low_high[:, 1:], most, self.symmetric))
+        return codes
 
     @property
     def _levels(self) -> tuple[int, int]:
@@ -100,12 +122,18 @@ class Uniform(Codec, id="uniform", tag=4):
         assert self.bits is not None
         return (1 - 2 ** (self.bits - 1), 2 ** (self.bits - 1) - 1) if self.symmetric else (0, 2**self.bits - 1)
 
+    @property
+    def _middle(self) -> int:
+        """Return the code that is 0 for a codec of integers: that of zero itself in the symmetric form."""
+        assert self.bits is not None
+        return (1 << self.bits - 1) - self.symmetric
+
     def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
-        """Return the packed codes and the scales."""
+        """Return the codes and the scales."""
         assert self.bits is not None
         groups, _ = self._grid(spec)
         return {
-            "codes": Spec((dispatch.packed_bytes(spec.numel, self.bits),), torch.uint8),
+            "codes": codes_spec(self.codes, self.bits, spec.numel),
             "scales": Spec((groups, 1 if self.symmetric else 2), spec.working),
         }
 
@@ -114,8 +142,7 @@ class Uniform(Codec, id="uniform", tag=4):
         assert self.bits is not None
         scales = parts["scales"]
         blocks.check_scales(scales, "uniform")
-        unpack = small.unpack if self.bits <= 8 else dispatch.unpack
-        codes, (least, most) = unpack(parts["codes"], self.bits, spec.numel), self._levels
+        codes, (least, most) = codes_from_part(parts["codes"], self.bits, spec.numel, self._middle), self._levels
         if self.symmetric and codes.numel() and int(codes.max()) > most - least:
             raise WireError(f"uniform: a code is beyond the {2**self.bits - 1} levels of the symmetric form")
         out = fresh.empty((spec.numel,), spec.working)
@@ -143,8 +170,9 @@ class Uniform(Codec, id="uniform", tag=4):
         low, high = blocks.extremes(rows)
         return torch.cat([(high - low) / (2**self.bits - 1), low], 1)
 
-    def _round(self, position: Tensor, seed: int) -> Tensor:
-        if self.rounding == "floor":
-            return position.trunc() if self.symmetric else position.floor()
-        noise = torch.rand(position.shape, generator=generator(seed), dtype=position.dtype)
-        return (position + noise.to(position.device)).floor()
+
+def _cut(rows: Tensor, low: Tensor, high: Tensor, most: int, symmetric: bool) -> Tensor:
+    """Return ``floor((x - low) / (high - low) * most)``, or ``trunc(x / max|x| * most)``; zeros where all is one."""
+    start, span = (torch.zeros_like(low), torch.maximum(high, -low)) if symmetric else (low, high - low)
+    position = ((rows - start) / span).mul_(most)
+    return torch.where(span > 0, position.trunc_(), 0.0)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thinwire.codec import Codec, Spec, State
+from thinwire.codec import Codec, Spec, State, codes_from_part, codes_spec, codes_to_part
 from thinwire.errors import WireError
-from thinwire.kernels import blocks, dispatch, fresh, ragged, small
+from thinwire.kernels import blocks, fresh, ragged
 from thinwire.kernels.gaps import ascending
 from thinwire.kernels.narrow import saturate
 from thinwire.registry import child
@@ -41,7 +41,7 @@ class Segments(Codec, id="segments", tag=36):
             raise ValueError(f"Segments: lengths is {self.lengths!r}, expected numbers of elements from 1")
 
     def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
-        """Return ``{"codes": uint8 packed, "scales": (segments, 1 or 2), "ends": (segments,) int64}``.
+        """Return ``{"codes": packed or integers, "scales": (segments, 1 or 2), "ends": (segments,) int64}``.
 
         Raises ValueError where the segments are not the whole tensor.
         """
@@ -51,19 +51,19 @@ class Segments(Codec, id="segments", tag=36):
         flat, ends = x.to(Spec.of(x).working).reshape(-1).cpu(), torch.tensor(lengths, dtype=torch.int64).cumsum(0)
         scales = self._scales(*ragged.extremes(flat, ends))
         codes = ragged.nearest(flat, ends, self._lows(scales), scales[:, :1], *self._levels)
-        packed = small.pack(codes, self.bits) if codes.dtype == torch.uint8 else dispatch.pack(codes, self.bits)
-        return {"codes": packed, "scales": scales, "ends": ends}, {}
+        part = codes_to_part(codes, self.codes, self.bits, self._middle)
+        return {"codes": part, "scales": scales, "ends": ends}, {}
 
     def size(self, parts: Mapping[str, Tensor]) -> int:
         """Return the number of segments."""
         return len(parts["ends"])
 
     def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
-        """Return the packed codes, and scales and an end a segment."""
+        """Return the codes, and scales and an end a segment."""
         if not 0 <= size <= spec.numel:
             raise WireError(f"segments: {size} of them in {spec.numel} elements")
         return {
-            "codes": Spec((dispatch.packed_bytes(spec.numel, self.bits),), torch.uint8),
+            "codes": codes_spec(self.codes, self.bits, spec.numel),
             "scales": Spec((size, 1 if self.symmetric else 2), spec.working),
             "ends": Spec((size,), torch.int64),
         }
@@ -75,7 +75,7 @@ class Segments(Codec, id="segments", tag=36):
         if spec.numel and not (len(ends) and ends[0] > 0 and ends[-1] == spec.numel):
             raise WireError(f"segments: they do not end from 1 on and, the last, at {spec.numel}")
         blocks.check_scales(scales, "segments")
-        codes = (small.unpack if self.bits <= 8 else dispatch.unpack)(parts["codes"], self.bits, spec.numel)
+        codes = codes_from_part(parts["codes"], self.bits, spec.numel, self._middle)
         if self.symmetric and codes.numel() and int(codes.max()) > most - least:
             raise WireError(f"segments: a code is beyond the {2**self.bits - 1} levels of the symmetric form")
         out = fresh.empty((spec.numel,), spec.working)
@@ -87,6 +87,11 @@ class Segments(Codec, id="segments", tag=36):
         """Return the lowest and the highest multiple of the step."""
         most = 2 ** (self.bits - 1) - 1
         return (-most, most) if self.symmetric else (0, 2**self.bits - 1)
+
+    @property
+    def _middle(self) -> int:
+        """Return the code that is 0 for a codec of integers, as in ``Uniform``."""
+        return (1 << self.bits - 1) - self.symmetric
 
     def _lows(self, scales: Tensor) -> Tensor | None:
         return None if self.symmetric else scales[:, 1:]

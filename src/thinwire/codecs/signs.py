@@ -11,10 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from thinwire.codec import Codec, Spec, State
+from thinwire.codec import Codec, Spec, State, codes_from_part, codes_spec
 from thinwire.errors import WireError
-from thinwire.kernels import blocks, signs
-from thinwire.kernels.dispatch import packed_bytes
+from thinwire.kernels import blocks, signs, small
 from thinwire.kernels.narrow import saturate
 from thinwire.registry import child
 
@@ -60,7 +59,7 @@ class Sign(Codec, id="sign", tag=25):
         spec = Spec.of(x)
         flat = x.to(spec.working).reshape(-1)
         _, width = blocks.grid(spec.shape, spec.numel, self.block)
-        return {"codes": signs.pack(flat), "scales": blocks.of_each(flat, width, self._scales).cpu()}, {}
+        return {"codes": _codes(flat, self.codes), "scales": blocks.of_each(flat, width, self._scales).cpu()}, {}
 
     def _scales(self, rows: Tensor) -> Tensor:
         if self.scale == "mean":
@@ -72,7 +71,7 @@ class Sign(Codec, id="sign", tag=25):
 
     def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
         """Return a bit an element and a scale a block."""
-        return _layout(spec, self.block, "scales", 1)
+        return _layout(spec, self, "scales", 1)
 
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         """Return ``scale`` or ``-scale``."""
@@ -106,11 +105,11 @@ class OneBit(Codec, id="onebit", tag=26):
         spec = Spec.of(x)
         flat = x.to(spec.working).reshape(-1)
         _, width = blocks.grid(spec.shape, spec.numel, self.block)
-        return {"codes": signs.pack(flat), "means": blocks.of_each(flat, width, _means).cpu()}, {}
+        return {"codes": _codes(flat, self.codes), "means": blocks.of_each(flat, width, _means).cpu()}, {}
 
     def layout(self, spec: Spec, size: int) -> dict[str, Spec]:
         """Return a bit an element and two means a block."""
-        return _layout(spec, self.block, "means", 2)
+        return _layout(spec, self, "means", 2)
 
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         """Return one mean or the other."""
@@ -128,13 +127,19 @@ def _means(rows: Tensor) -> Tensor:
     return torch.cat([high, low], 1)
 
 
-def _layout(spec: Spec, block: blocks.Block, magnitudes: str, columns: int) -> dict[str, Spec]:
-    count, _ = blocks.grid(spec.shape, spec.numel, block)
-    codes = Spec((packed_bytes(spec.numel, 1),), torch.uint8)
-    return {"codes": codes, magnitudes: Spec((count, columns), spec.working)}
+def _codes(flat: Tensor, codec: Codec) -> Tensor:
+    """Return a bit an element, or 0 or 1 for a codec of integers."""
+    return (flat >= 0).to("cpu", torch.int32) if codec.integers else signs.pack(flat)
+
+
+def _layout(spec: Spec, codec: Sign | OneBit, magnitudes: str, columns: int) -> dict[str, Spec]:
+    count, _ = blocks.grid(spec.shape, spec.numel, codec.block)
+    return {"codes": codes_spec(codec.codes, 1, spec.numel), magnitudes: Spec((count, columns), spec.working)}
 
 
 def _chosen(codec: Codec, codes: Tensor, low: Tensor, high: Tensor, spec: Spec, block: blocks.Block) -> Tensor:
+    if codes.dtype == torch.int32:
+        codes = small.pack(codes_from_part(codes, 1, spec.numel, 0), 1)
     if not signs.padding_is_zero(codes, spec.numel):
         raise WireError(f"{codec.id}: the padding bits are not zero")
     _, width = blocks.grid(spec.shape, spec.numel, block)

@@ -58,8 +58,8 @@ def _kind(x: Tensor) -> str:
 class Consistency:
     """Compares the replies to one model with each other, and a lone reply with those before it.
 
-    One or a few among many replies that are like the message, or like each other, are refused if they differ; where many
-    differ they do so by design (slices of a model, say), and all are fine.
+    Where most are like the message, or like each other, the few that differ are refused; where many differ they do so
+    by design (slices of a model, say), and all are fine.
     """
 
     def __init__(self) -> None:

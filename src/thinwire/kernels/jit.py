@@ -11,7 +11,7 @@ from typing import Any
 
 import numba
 
-if numba.config.DISABLE_JIT:
+if getattr(numba.config, "DISABLE_JIT", 0):
     raise ImportError(
         "numba's compiler is switched off (DISABLE_JIT), and thinwire's loops need it: unset it for this process"
     )

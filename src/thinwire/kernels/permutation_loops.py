@@ -12,7 +12,7 @@ _inlined = njit(inline="always")
 _jit = njit(cache=True, nogil=True, boundscheck=False)
 
 
-@_inlined
+@_inlined  # type: ignore[untyped-decorator]
 def _permuted(at: Any, half: Any, mask: Any, keys: Any) -> Any:
     left, right = at >> half, at & mask
     for turn in range(len(keys)):
@@ -23,7 +23,7 @@ def _permuted(at: Any, half: Any, mask: Any, keys: Any) -> Any:
     return (left << half) | right
 
 
-@_jit
+@_jit  # type: ignore[untyped-decorator]
 def subset(numel: Any, half: Any, keys: Any, out: Any) -> None:
     """Write the images of 0, 1, ... below ``numel`` to ``out`` (int64); all else is uint64."""
     mask = (np.uint64(1) << half) - np.uint64(1)

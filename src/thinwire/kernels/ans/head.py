@@ -38,7 +38,6 @@ class Tables:
     chance_levels: Ints
     shifts: Ints
 
-
     @property
     def levels(self) -> int:
         """How many levels are told."""

@@ -35,14 +35,17 @@ class Quantized:
     """Sum of squared levels."""
 
 
-def quantize(rows: Tensor, factors: Tensor, signs: NDArray[np.uint64], fine: Tensor, bits: int) -> Quantized:
+def quantize(
+    rows: Tensor, factors: Tensor, signs: NDArray[np.uint64], fine: Tensor, dither: Tensor, bits: int
+) -> Quantized:
     """Rotate ``rows * factors`` (float32, blocks x size; blocks) and choose the nearest of the normal levels.
 
     ``signs`` is (turns, elements / 64): a set bit flips an element's sign before that turn. ``fine`` (uint8, size) is 1
     where an element gets ``bits + 1`` bits, 0 where ``bits``. ``factors`` have to make the rotated elements, which are
-    sqrt(size) longer with every turn, those of variance 1.
+    sqrt(size) longer with every turn, those of variance 1. ``dither`` (float32, size) is added to these before a level
+    is chosen, and to nothing else.
     """
-    return Quantized(*_kernels(rows).quantize(rows, factors, signs, fine, codebook(bits)))
+    return Quantized(*_kernels(rows).quantize(rows, factors, signs, fine, dither, codebook(bits)))
 
 
 def restore(codes: Tensor, signs: NDArray[np.uint64], fine: Tensor, bits: int) -> Tensor:

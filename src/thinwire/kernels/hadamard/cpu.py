@@ -25,14 +25,15 @@ _TO_ONE, _MIDDLE = np.float32(CELLS_TO_ONE), np.float32(CELLS // 2)
 
 
 def quantize(
-    rows: Tensor, factors: Tensor, signs: NDArray[np.uint64], fine: Tensor, book: Codebook
+    rows: Tensor, factors: Tensor, signs: NDArray[np.uint64], fine: Tensor, dither: Tensor, book: Codebook
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Equal ``reference.quantize``."""
     codes = np.empty(rows.shape, np.uint8)
     sums = np.empty((2, len(rows)), np.float32)
     kinds = fine.numpy().astype(np.int32)
     source = rows.contiguous().numpy()
-    _quantize(source, factors.numpy(), signs, kinds, book.starts, book.ends, book.floats, codes, sums)
+    moves = dither.numpy()
+    _quantize(source, factors.numpy(), signs, kinds, moves, book.starts, book.ends, book.floats, codes, sums)
     return torch.from_numpy(codes), torch.from_numpy(sums[0]), torch.from_numpy(sums[1])
 
 
@@ -47,7 +48,7 @@ def restore(codes: Tensor, signs: NDArray[np.uint64], fine: Tensor, book: Codebo
 
 
 @_jit
-def _quantize(rows, factors, signs, kinds, starts, ends, levels, codes, sums):  # type: ignore[no-untyped-def]
+def _quantize(rows, factors, signs, kinds, moves, starts, ends, levels, codes, sums):  # type: ignore[no-untyped-def]
     blocks, size = rows.shape
     x, y, found = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.int32)
     words = size // 64
@@ -56,9 +57,10 @@ def _quantize(rows, factors, signs, kinds, starts, ends, levels, codes, sums):  
         for turn in range(signs.shape[0]):
             _flip(x, signs[turn, row * words : (row + 1) * words])
             x, y = _transform(x, y)
-        _cells(x, kinds, found)
+        _moved(x, moves, y)
+        _cells(y, kinds, found)
         _look_up(starts, found, found)
-        _correct(x, ends, found)
+        _correct(y, ends, found)
         _look_up(levels, found, y)
         _narrow(found, codes[row])
         _multiply(x, y)
@@ -123,6 +125,12 @@ def _one_stage(a, b, out):  # type: ignore[no-untyped-def]
 def _scale(values, factor, out):  # type: ignore[no-untyped-def]
     for i in range(out.size):
         out[i] = values[i] * factor
+
+
+@_inner
+def _moved(x, moves, out):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        out[i] = x[i] + moves[i]
 
 
 @_inner

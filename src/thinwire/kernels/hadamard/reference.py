@@ -19,14 +19,15 @@ _SHORT = 256
 
 
 def quantize(
-    rows: Tensor, factors: Tensor, signs: NDArray[np.uint64], fine: Tensor, book: Codebook
+    rows: Tensor, factors: Tensor, signs: NDArray[np.uint64], fine: Tensor, dither: Tensor, book: Codebook
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return codes, dots and squares; see ``hadamard.quantize``."""
     z = rows * factors[:, None]
     for turn in signs:
         z = transform(z * flips(turn, z))
     ends, levels = (torch.from_numpy(array).to(z.device).view(2, WIDTH) for array in (book.ends, book.floats))
-    both = [torch.bucketize(z, row, right=True) for row in ends]
+    moved = z + dither.to(z.device)
+    both = [torch.bucketize(moved, row, right=True) for row in ends]
     codes = torch.where(fine.bool(), both[1], both[0])
     chosen = torch.where(fine.bool(), levels[1][codes], levels[0][codes])
     return codes.to(torch.uint8), folded(z * chosen), folded(chosen * chosen)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from thinwire.kernels import blocks, fresh, hadamard
-from thinwire.kernels.hadamard.normal import UNIT
+from thinwire.kernels.hadamard.normal import UNIT, levels
 from thinwire.kernels.hadamard.plan import Plan, Run
 
 _LOW, _HIGH = 2.0**-40, 2.0**60
 """Between these, neither a float32 norm nor its inverse has overflowed or lost precision."""
 _MOST_SUM = 2.0**31
+_LONG, _FEW_BITS = 1 << 10, 4
+_DITHER = 0x6D1735
+"""Makes its draws others than those of the same seed elsewhere."""
 
 
 def encode(flat: Tensor, plan: Plan, seed: int, unbiased: bool) -> tuple[Tensor, Tensor]:
@@ -22,10 +27,29 @@ def encode(flat: Tensor, plan: Plan, seed: int, unbiased: bool) -> tuple[Tensor,
         rows, norms, units = _normalized(_rows(flat, run))
         factors = torch.where(norms > 0, run.size ** ((1 - plan.turns) / 2) / norms, 0.0).float()
         words, mask = signs[:, run.start // 64 : run.end // 64], plan.mask(run.size, seed).to(flat.device)
-        found = hadamard.quantize(rows, factors, words, mask, plan.bits)
+        moves = dither(run.size, plan.bits, seed) if unbiased else torch.zeros(run.size)
+        found = hadamard.quantize(rows, factors, words, mask, moves, plan.bits)
         codes[run.start : run.end] = found.codes.view(-1)
         scales.append(_scales(found, norms, factors.double(), run.size, plan.turns, unbiased) * units)
     return codes, torch.cat(scales)
+
+
+def dither(size: int, bits: int, seed: int) -> Tensor:
+    """Return what blocks of a size add to their rotated elements, in standard deviations, before levels are chosen.
+
+    One or two elements that are much larger than all others leave the rotated ones on a lattice, of ``2 / sqrt(size)``
+    or ``sqrt(8 / size)``: those between two thresholds would all be rounded alike, and what is beside the large
+    elements lost, or sent many times over, on average. Uniform over a cell of either, the dither makes the mean of what
+    is sent go with what is there. Of many bits, a cell of the quantizer does. Long blocks have less to lose: for them
+    the error that a dither adds is worth one cell at few bits, and nothing at many. Only the sender draws it.
+    """
+    short, cells = size < _LONG, (2 / math.sqrt(size), math.sqrt(8 / size))
+    if bits > _FEW_BITS:
+        cells = (min(cells[0], 2 * int(levels(bits)[1 << bits - 1]) / UNIT), 0.0) if short else (0.0, 0.0)
+    elif not short:
+        cells = (cells[0], 0.0)
+    draws = torch.rand(2, size, generator=torch.Generator().manual_seed(seed ^ _DITHER), dtype=torch.float32)
+    return draws.sub_(0.5).mul_(torch.tensor(cells)[:, None]).sum(0)
 
 
 def decode(codes: Tensor, scales: Tensor, plan: Plan, seed: int) -> Tensor:
