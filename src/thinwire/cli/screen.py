@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
+
+NAME = 36
+"""Signs of a line that a folded name takes at most."""
 
 
 def drawing() -> bool:
@@ -18,6 +22,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> 
         _draw(head, list(rows), left)
     else:
         _print(head, list(rows), left)
+
+
+def folded(row: Sequence[str]) -> list[Sequence[str]]:
+    """Return a row as one or more lines: a long name goes on in the next one, so that figures stay on the screen."""
+    pieces = textwrap.wrap(row[0], NAME, break_on_hyphens=False) or [row[0]]
+    return [(pieces[0], *row[1:]), *((piece, *[""] * (len(row) - 1)) for piece in pieces[1:])]
 
 
 def _print(head: Sequence[str], rows: list[Sequence[str]], left: int) -> None:
