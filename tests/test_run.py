@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from thinwire.cli.federate import _warn
 from thinwire.flower import LocalGrid
 from thinwire.lab import run as run_module
 from thinwire.lab.config import STOCK, RunConfig
@@ -244,3 +245,17 @@ def test_settings_left_out_are_the_tasks() -> None:
 def test_the_commit_is_ours_or_unknown(tmp_path: Any) -> None:
     assert commit(tmp_path) == "unknown"
     assert commit(PACKAGE)
+
+
+def test_the_first_rows_are_those_of_both_sets() -> None:
+    whole, some = (prepare(RunConfig(rows=rows)).data for rows in (None, 50))
+    assert {len(column) for column in (*some.train, *some.test)} == {50}
+    assert len(whole.test[0]) > 50
+
+
+def test_what_was_to_be_compressed_and_was_not_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"round": 1, "up_nmse": 0.1, "down_nmse": None}
+    _warn({"config": {"uplink": "auto", "downlink": "auto"}, "rounds": [row | {"round": 0}, row]})
+    assert capsys.readouterr().err == "warning: nothing was compressed on the way down, though auto was asked for\n"
+    _warn({"config": {"uplink": "none", "downlink": "stock Flower"}, "rounds": [row | {"up_nmse": None}]})
+    assert capsys.readouterr().err == ""

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_data import federation, make, save
 
-from thinwire.lab.report import flags, labels, overview_svg, theme, write_report
+from thinwire.lab.report import flags, labels, overview_svg, theme, units, write_report
+from thinwire.lab.report.svg import Scale
 
 
 def test_every_picture_is_whole(tmp_path: Path) -> None:
@@ -82,3 +83,28 @@ def test_series_stay_apart_for_the_colour_blind_and_from_the_page(scheme: dict[s
     contrast = {name: max(value, lights["card"]) / min(value, lights["card"]) for name, value in lights.items()}
     assert min(contrast[name] for name in names) >= 3
     assert min(contrast["ink"], contrast["muted"]) >= 4.5
+
+
+@given(st.floats(1e-9, 1e9), st.floats(1.05, 1e9), st.integers(2, 8))
+def test_a_logarithmic_axis_has_ticks_enough_to_be_read_and_not_too_many(low: float, ratio: float, count: int) -> None:
+    scale = Scale(low, low * ratio, 0, 600, log=True)
+    ticks = scale.ticks(count)
+    assert 3 <= len(ticks) <= count + 4 or (len(ticks) == 2 and count == 2)
+    assert ticks == sorted(set(ticks))
+    assert low * 0.998 <= ticks[0] <= ticks[-1] <= low * ratio * 1.002
+    texts = [units.plain_tick(tick) for tick in ticks]
+    assert len(set(texts)) == len(texts)
+    assert all(float(text) == pytest.approx(tick) for text, tick in zip(texts, ticks, strict=True))
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_tables_fit_a_laptop(tmp_path: Path, seeds: int) -> None:
+    """A terminal of 120 signs, and a page of 1220 pixels."""
+    runs = federation(seeds) + [make(f"TopK(0.0{at})+ErrorBound(0.1)", 0.96, 10**6 + at) for at in range(1, 9)]
+    for run in runs:
+        run["rounds"] += [run["rounds"][-1] | {"round": number} for number in range(5, 40)]
+        run["config"]["rounds"] = 39
+    text = write_report(save(tmp_path, *runs)).markdown.read_text("utf-8")
+    tables = [line for line in text.splitlines() if line.startswith("|") and "---" not in line]
+    assert tables
+    assert max(map(len, tables)) <= 130

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_data import federation, make, save
 
+from thinwire.cli.screen import folded, table
 from thinwire.lab.report import overview_svg, units, write_report
 from thinwire.lab.report.model import Metric
 
@@ -21,7 +22,7 @@ def test_auc_is_in_units_of_its_own(tmp_path: Path) -> None:
     for run in runs:
         run["metric"]["name"] = "auc"
     written = write_report(save(tmp_path, *runs))
-    assert written.report.verdict.rest.endswith("within 0.003 AUC.")
+    assert written.report.verdict.rest.endswith("within 0.005 of its AUC on one seed.")
     text = written.markdown.read_text(encoding="utf-8")
     assert "| a | 0.8979 | −0.0021 |" in text
     assert "pp" not in text
@@ -74,17 +75,25 @@ class Cells(HTMLParser):
 
 
 def table_of(markdown: str) -> list[list[str]]:
-    lines = markdown.split("## Figures")[1].split("\n\n")[1].splitlines()
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if "---" not in line]
+    """Return the figures as one table: they are written as narrower ones that begin with the same column."""
+    pieces = markdown.split("## Figures")[1].split("\n## ")[0].split("\n\n")
+    tables = [piece.splitlines() for piece in pieces if piece.startswith("|")]
+    rows = [[cells(line) for line in lines if "---" not in line] for lines in tables]
+    assert all([row[0] for row in table] == [row[0] for row in rows[0]] for table in rows)
+    return [[row[0][0], *(cell for part in row for cell in part[1:])] for row in zip(*rows, strict=True)]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
 def test_the_three_files_agree(tmp_path: Path) -> None:
     written = write_report(save(tmp_path, *federation()))
     data = json.loads(written.json.read_text(encoding="utf-8"))
     markdown = table_of(written.markdown.read_text(encoding="utf-8"))[1:]
-    cells = Cells()
-    cells.feed(written.html.read_text(encoding="utf-8"))
-    page = [row for row in cells.rows if row]
+    found = Cells()
+    found.feed(written.html.read_text(encoding="utf-8"))
+    page = [row for row in found.rows if row]
     assert data["schema"] == "thinwire.report/1"
     assert len(page) == len(markdown) == len(data["configurations"]) == 5
     for row, line, item in zip(page, markdown, data["configurations"], strict=True):
@@ -122,3 +131,12 @@ def test_within_never_promises_too_much(loss: float) -> None:
     promised = units.ceiling(kind, loss)
     assert loss <= promised + 1e-9
     assert promised < loss + 0.00101
+
+
+def test_a_table_on_the_screen_folds_long_names(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "topk-0.01-values-uniform-bits-8+errorbound-nmse-0.05-codec-rdoq"
+    table(("configuration", "bytes"), [line for row in ((name, "1.30 MB"), ("auto", "3 MB")) for line in folded(row)])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 36 + 2 + len("1.30 MB")
+    assert "".join(lines[1:-1]).replace(" ", "").replace("1.30MB", "") == name
+    assert lines[-1].split() == ["auto", "3", "MB"]

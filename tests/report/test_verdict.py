@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report_data import federation, make, save
+from report_data import Json, federation, make, save
 
 from thinwire.lab.report import overview_svg, theme, write_report
 from thinwire.lab.report.load import load_runs
@@ -45,8 +45,58 @@ def test_the_tolerance_is_half_a_point_and_only_a_loss_counts(
     assert bool(report.verdict.winner) is kept
 
 
-def test_a_gain_is_called_no_loss(report_of: Callable[..., Report]) -> None:
-    assert "at no loss of accuracy" in report_of(make("uncompressed", 0.9, 8000), make("a", 0.91, 800)).verdict.rest
+def three(group: str, size: int, *metrics: float) -> list[Json]:
+    return [make(group, metric, size, seed) for seed, metric in enumerate(metrics)]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ((0.9, 0.901, 0.902), "at no loss of accuracy."),
+        ((0.92, 0.9, 0.89), "at no loss of accuracy on average, not on every seed."),
+        ((0.901, 0.9, 0.893), "within 0.2 percentage points of accuracy on average, not on every seed."),
+        ((0.94, 0.939, 0.938), "and ends 3.9 percentage points above its accuracy."),
+        ((0.9,), "and ends within 0.5 percentage points of its accuracy on one seed."),
+        ((0.896,), "and ends within 0.5 percentage points of its accuracy on one seed."),
+        ((0.939,), "and ends 3.9 percentage points above its accuracy on one seed."),
+    ],
+)
+def test_a_verdict_says_no_more_than_its_seeds(
+    report_of: Callable[..., Report], metrics: tuple[float, ...], words: str
+) -> None:
+    base = three("uncompressed", 8000, *[0.9] * len(metrics))
+    report = report_of(*base, *three("a", 800, *metrics))
+    assert report.verdict.rest.endswith(f" (800 B instead of 8.00 kB) {words}")
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "judged"), [(0.1, 0.1, False), (0.1, 0.12, False), (0.5, 0.4, False), (0.1, 0.13, True)]
+)
+def test_where_uncompressed_has_not_learnt_nothing_is_kept(
+    report_of: Callable[..., Report], start: float, end: float, judged: bool
+) -> None:
+    runs = [make("uncompressed", end, 8000), make("a", end, 800), make("b", end, 900)]
+    for run in runs:
+        run["rounds"][0]["metric"] = start
+    report = report_of(*runs)
+    assert bool(report.verdict.winner) is judged
+    assert report.verdict.sentence.startswith("a sends" if judged else "No verdict: uncompressed itself has hardly")
+    assert judged or report.pairing_verdict is None
+
+
+def test_a_run_that_compressed_nothing_is_warned_of(report_of: Callable[..., Report]) -> None:
+    idle = make("a", 0.9, 8000)
+    for item in idle["rounds"]:
+        item["up_nmse"] = item["down_nmse"] = None
+    half = make("b", 0.9, 7000, downlink="none")
+    for item in half["rounds"]:
+        item["down_nmse"] = None
+    report = report_of(make("uncompressed", 0.9, 8000), idle, half, make("c", 0.9, 900))
+    warned = [note for note in report.notes if "nothing was compressed" in note]
+    assert warned == [
+        "a: nothing was compressed on the way up, though a up was asked for",
+        "a: nothing was compressed on the way down, though a down was asked for",
+    ]
 
 
 def test_when_none_qualifies_the_closest_is_named(report_of: Callable[..., Report]) -> None:
@@ -116,6 +166,7 @@ def test_lower_can_be_better(report_of: Callable[..., Report]) -> None:
     runs = [make("uncompressed", 0.3, 8000), make("worse", 0.31, 400), make("fine", 0.302, 800)]
     for run in runs:
         run["metric"] = {"name": "loss", "higher_is_better": False}
+        run["rounds"][0]["metric"] = 2.3
     assert report_of(*runs).verdict.winner == "fine"
 
 

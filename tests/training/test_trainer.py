@@ -174,7 +174,7 @@ def test_evaluation_of_two_workers_is_that_of_one(out: Path, alone: None) -> Non
     model = trainer_model()
     ended = load(out / "3-whole" / "end-0.twf")
     model.load_state_dict({name.removeprefix("model/"): x for name, x in ended.items() if name.startswith("model/")})
-    metric, loss = evaluate(model, read(TrainConfig()), CPU, [0], 1)
+    metric, loss = evaluate(model, read(TrainConfig(limit_rows=QUICK["limit_rows"])), CPU, [0], 1)
     assert rows[-1]["accuracy"] == metric
     assert rows[-1]["loss"] == pytest.approx(loss, rel=1e-6)
 

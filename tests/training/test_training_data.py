@@ -19,6 +19,7 @@ from thinwire.lab.tasks.folder import ENVIRONMENT_NAME
 from thinwire.lab.training.data import DATASETS, DEFAULT, Batches, find, in_order, texts
 from thinwire.lab.training.data.pictures import Pictures, cropped
 from thinwire.lab.training.data.windows import LINE_END, UNKNOWN, Windows, tokens
+from thinwire.lab.training.limited import limited
 
 REAL = Path(os.environ.get(ENVIRONMENT_NAME, "no folder"))
 
@@ -241,3 +242,39 @@ def test_real_images_are_standardised(name: str, train: int, mean: float) -> Non
 def test_every_data_set_says_what_it_is() -> None:
     assert DEFAULT in DATASETS
     assert all(spec.summary and spec.kind in ("image", "text") for spec in DATASETS.values())
+
+
+class Numbered:
+    """Rows that are their numbers."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def take(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return rows, rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "world", "advice"),
+    [
+        (100, 4, "take a batch of at most 25"),
+        (5, 4, "take a batch of at most 1"),
+        (3, 4, "take at most 3 ranks, or more rows"),
+        (0, 4, "there is nothing to train on"),
+    ],
+)
+def test_rows_that_fill_no_step_are_refused_with_what_would(rows: int, world: int, advice: str) -> None:
+    with pytest.raises(ValueError, match=f"{rows} rows do not fill one step of {world} ranks.*; {advice}$"):
+        Batches(Numbered(rows), 64, world=world)  # type: ignore[arg-type]
+
+
+def test_the_first_rows_are_those_of_both_sets() -> None:
+    whole = find("digits").load(None)
+    some = limited(whole, 40)
+    assert (len(some.train), len(some.test)) == (40, 40)
+    assert torch.equal(some.test.take(torch.arange(40))[0], whole.test.take(torch.arange(40))[0])
+    assert limited(whole, None) is whole
+    assert len(limited(whole, 10**6).test) == len(whole.test)

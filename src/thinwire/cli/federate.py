@@ -76,11 +76,22 @@ def _error(value: float | None) -> str:
     return "-" if value is None else f"{value:.2g}"
 
 
+def _warn(result: dict[str, Any]) -> None:
+    """Say on stderr what was to be compressed and was not."""
+    from thinwire.lab.report.guards import nothing_compressed
+
+    rows = [row for row in result["rounds"] if row["round"]]
+    for way, text in (("up", result["config"]["uplink"]), ("down", result["config"]["downlink"])):
+        for warning in nothing_compressed(text, [row[f"{way}_nmse"] for row in rows], f"on the way {way}"):
+            print(f"warning: {warning}", file=sys.stderr)
+
+
 def _finish(result: dict[str, Any], out: Path | None) -> None:
     totals, metric = result["totals"], result["metric"]["name"]
     up, down, both = (labels.size(totals[f"{way}_bytes"]) for way in ("up", "down", "total"))
     print(f"{result['name']}: {metric} {result['final']['metric']:.4f}, {both} ({up} up, {down} down)", end="")
     print(f", {totals['wall_s']:.1f} s")
+    _warn(result)
     if out is not None:
         from thinwire.lab.compare import write_run
 

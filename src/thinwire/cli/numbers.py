@@ -40,6 +40,7 @@ COUNT = _kind(_integer, lambda n: 1 <= n <= _MOST, "a whole number from 1")
 """How many of something that must be there."""
 FROM_ZERO = _kind(_integer, lambda n: 0 <= n <= _MOST, "a whole number from 0")
 """How many of something that may be left out."""
+NODE = _kind(_integer, lambda n: 0 <= n < 2**64, "a node's number, a whole number below 2**64")
 SEED = _kind(_integer, lambda n: 0 <= n < 2**32, "a whole number from 0 to 2**32 - 1")
 POSITIVE = _kind(float, lambda x: 0 < x < math.inf, "a number above 0")
 """A rate, a norm, an error."""

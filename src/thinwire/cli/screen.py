@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from thinwire.errors import escaped
 
 MOST_OF_CELL, MOST_SIGNS = 160, 20_000
 """Characters of a cell, and of a line: sentences name what is possible, and that may be much."""
+NAME = 36
+"""Signs of a line that a folded name takes at most."""
 
 
 def drawing() -> bool:
@@ -34,6 +37,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> 
         _draw(head, safe, left)
     else:
         _print(head, safe, left)
+
+
+def folded(row: Sequence[str]) -> list[Sequence[str]]:
+    """Return a row as one or more lines: a long name goes on in the next one, so that figures stay on the screen."""
+    pieces = textwrap.wrap(row[0], NAME, break_on_hyphens=False) or [row[0]]
+    return [(pieces[0], *row[1:]), *((piece, *[""] * (len(row) - 1)) for piece in pieces[1:])]
 
 
 def _print(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thinwire.cli.screen import say, table
+from thinwire.cli.screen import folded, say, table
 from thinwire.lab.report import Report, TrainReport, Written, units
 from thinwire.lab.report.distributed import tables as train_tables
 
@@ -19,13 +19,15 @@ def show_report(written: Written) -> None:
     for verdict in verdicts:
         if verdict:
             say(f"\n{verdict.sentence}\n  {verdict.detail}".rstrip())
+    for note in report.notes:
+        say(f"note: {note}")
     say(f"\nreport: {written.html}")
 
 
 def _federated(report: Report) -> None:
     unit = " (pp)" if report.metric.percent else ""
     head = ("configuration", report.metric.label, f"diff{unit}", "within", "bytes", "ratio", "up", "down")
-    table(head, _rows(report))
+    table(head, [line for row in _rows(report) for line in folded(row)])
 
 
 def _rows(report: Report) -> list[tuple[str, ...]]:
@@ -51,4 +53,4 @@ def _training(report: TrainReport) -> None:
     rows = zip(report.configurations, train_tables.figures(report).rows, strict=True)
     times = ("step_s", "exposed_s") if seconds else ()
     cells = [(*row[:4], row[5], *row[7:9], *(units.seconds(getattr(own, key)) for key in times)) for own, row in rows]
-    table((*head, *seconds), cells)
+    table((*head, *seconds), [line for row in cells for line in folded(row)])

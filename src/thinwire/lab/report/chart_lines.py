@@ -55,6 +55,8 @@ def _progress(report: Report, row: Configuration) -> Track:
         title=f"{row.group}: {units.metric_spread(report.metric, row.metric)}, {units.size(row.total_bytes)}",
         hue=theme.series(report)[row.group],
         dash=theme.dashes(report)[row.group],
+        marker=theme.markers(report)[row.group],
+        place=theme.place(report, row.group),
         strong=row.group == report.verdict.winner,
         hollow=row.group == BASELINE,
         spots=[_words(report, point) for point in _sent(row)],
@@ -69,7 +71,11 @@ def nmse(report: Report, direction: str, size: tuple[float, float]) -> Markup:
         return Markup("")
     tracks = [_error(report, name, points) for name, points in values.items()]
     plot, body = beside(tracks, size, (1, max(report.rounds, 2)), log_padded(every), log="y", left=56)
-    axes = (plot.rows(units.nmse), plot.columns(lambda value: f"{value:g}"), plot.titles("round", "NMSE (log scale)"))
+    axes = (
+        plot.rows(units.plain_tick),
+        plot.columns(lambda value: f"{value:g}"),
+        plot.titles("round", "NMSE (log scale)"),
+    )
     return canvas(size, f"NMSE {direction} by round", *axes, body)
 
 
@@ -80,7 +86,8 @@ def _errors(row: Configuration, direction: str) -> list[tuple[int, float]]:
 
 def _error(report: Report, name: str, points: Sequence[tuple[int, float]]) -> Track:
     title = f"{name}: NMSE {units.nmse(points[-1][1])} in round {points[-1][0]}"
-    return Track(name, points, title, theme.series(report)[name], theme.dashes(report)[name])
+    hue, dash, marker = (find(report)[name] for find in (theme.series, theme.dashes, theme.markers))
+    return Track(name, points, title, hue, dash, marker=marker, place=theme.place(report, name))
 
 
 def _by_round(plot: Frame, points: Sequence[Point], **style: str | float) -> Markup:

@@ -95,6 +95,7 @@ def _dot(report: Compared, plot: Frame, row: Row) -> Dot:
         colour=theme.series(report)[row.group],
         strong=row.group == report.verdict.winner,
         hollow=row.group == report.baseline,
+        marker=theme.markers(report)[row.group],
     )
 
 

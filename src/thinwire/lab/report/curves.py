@@ -11,10 +11,11 @@ from thinwire.lab.report import flags
 from thinwire.lab.report.dots import Dot, width
 from thinwire.lab.report.frame import Domain, Frame, Margins, frame
 from thinwire.lab.report.labels import Spot, spread
+from thinwire.lab.report.marks import along, shape
 from thinwire.lab.report.svg import Style, line, path, shorten, tag, text, width_of
 from thinwire.lab.report.theme import colour
 
-_SAMPLE = 16
+_SAMPLE = 26
 """Pixels of a line beside its name."""
 
 
@@ -30,6 +31,9 @@ class Track:
     strong: bool = False
     hollow: bool = False
     spots: Sequence[str] = ()
+    marker: str = "circle"
+    place: int = 0
+    """Which of the lines it is: where its shapes are."""
 
     @property
     def style(self) -> Style:
@@ -79,13 +83,14 @@ def _line(plot: Frame, track: Track) -> Markup:
     pixels = _pixels(plot, track)
     titles = zip(pixels, track.spots, strict=False)
     targets = [tag("circle", tag("title", words), cx=x, cy=y, r=6) for (x, y), words in titles]
-    return tag("g", path(pixels, **track.style), tag("g", *targets, fill="transparent"))
+    shapes = along(track.marker, pixels, track.hue, track.place)
+    return tag("g", path(pixels, **track.style), shapes, tag("g", *targets, fill="transparent"))
 
 
 def _end(plot: Frame, track: Track) -> Dot:
     x, y = _pixels(plot, track)[-1]
     y = _inside(plot, y)
-    return Dot(x, y, y, y, track.name, track.title, track.hue, track.strong, track.hollow)
+    return Dot(x, y, y, y, track.name, track.title, track.hue, track.strong, track.hollow, track.marker)
 
 
 def _beside(plot: Frame, track: Track, end: float) -> Markup:
@@ -96,7 +101,8 @@ def _beside(plot: Frame, track: Track, end: float) -> Markup:
     sample = line(edge + 11, end, edge + 11 + _SAMPLE, end, **track.style)
     weight = 650 if track.strong else 400
     label = text(edge + 15 + _SAMPLE, end + 4, shorten(track.name), fill=colour("ink"), font_weight=weight)
-    dot = tag("circle", cx=x, cy=y, r=3, fill=track.hue)
+    dot = shape(track.marker, x, y, 3.2, track.hue, track.hollow)
+    sample = tag("g", sample, shape(track.marker, edge + 11 + _SAMPLE / 2, end, 3.2, track.hue, track.hollow))
     return tag(
         "g", tag("title", track.title), plot.clip(_line(plot, track)), leader, dot, sample, label, class_="series"
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from thinwire.lab.report.labels import Box, place
+from thinwire.lab.report.marks import shape
 from thinwire.lab.report.svg import Style, line, shorten, tag, text, width_of
 from thinwire.lab.report.theme import colour
 
@@ -31,6 +32,7 @@ class Dot:
     colour: str
     strong: bool = False
     hollow: bool = False
+    marker: str = "circle"
 
     @property
     def label(self) -> str:
@@ -58,8 +60,7 @@ def width(dot: Dot) -> float:
 
 def circle(dot: Dot) -> Markup:
     """Return the dot itself."""
-    fill = colour("card") if dot.hollow else dot.colour
-    return tag("circle", cx=dot.x, cy=dot.y, r=7 if dot.strong else 5, fill=fill, stroke=dot.colour, stroke_width=2)
+    return shape(dot.marker, dot.x, dot.y, 7 if dot.strong else 5, dot.colour, dot.hollow)
 
 
 def _leader(dot: Dot, box: Box) -> Markup:

@@ -12,6 +12,8 @@ from thinwire.lab.report.svg import Scale, Style, line, tag, text, width_of
 from thinwire.lab.report.theme import colour
 
 Format = Callable[[float], str]
+_ROW = 42
+"""Pixels between two grid lines."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,10 @@ class Frame:
         """The plot without its margins."""
         return Box(self.x.start, self.y.end, self.x.end, self.y.start)
 
-    def rows(self, format_: Format, count: int = 5) -> Markup:
-        """Return horizontal grid lines with their values."""
-        lines = [self._row(value, format_(value)) for value in self.y.ticks(count)]
+    def rows(self, format_: Format, count: int = 0) -> Markup:
+        """Return horizontal grid lines with their values: about ``count``, by default as many as are easily read."""
+        usual = max(3, min(7, int(abs(self.y.start - self.y.end) / _ROW)))
+        lines = [self._row(value, format_(value)) for value in self.y.ticks(count or usual)]
         return tag("g", *lines, stroke=colour("line"))
 
     def columns(self, format_: Format, count: int = 5) -> Markup:

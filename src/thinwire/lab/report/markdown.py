@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from thinwire.lab.report import words
 from thinwire.lab.report.kinds import Compared
 from thinwire.lab.report.model import Report, Verdict
-from thinwire.lab.report.tables import Table, by_round, figures, tensors
+from thinwire.lab.report.tables import Table, by_round, figures, parts, tensors
 from thinwire.lab.report.verdict import rule
 
 
 def render_markdown(report: Report) -> str:
     """Return the whole report as GitHub Markdown."""
-    parts = (_verdicts, _figures, _tensors, _rounds, settings_text)
-    return "\n\n".join(text for part in parts for text in part(report) if text) + "\n"
+    sections = (_verdicts, _figures, _tensors, _rounds, settings_text)
+    return "\n\n".join(text for section in sections for text in section(report) if text) + "\n"
 
 
 def escape(text: str) -> str:
@@ -49,7 +49,7 @@ def verdict(judged: Verdict) -> list[str]:
 
 def _figures(report: Report) -> list[str]:
     notes = [escape(text) for text in (words.COUNTING, words.NMSE, words.CODEC)]
-    return ["## Figures", table(figures(report)), *notes, *_links(report)]
+    return ["## Figures", *map(table, parts(figures(report), 7, 11)), *notes, *_links(report)]
 
 
 def _links(report: Report) -> list[str]:
@@ -70,9 +70,15 @@ def _rounds(report: Report) -> list[str]:
 def settings_text(report: Compared) -> list[str]:
     """Return what differs, what does not, and where the runs took place."""
     settings = report.settings
-    differing = table(Table(settings.differing_names, settings.differing))
+    differing = "\n".join(_described(settings.differing_names, row) for row in settings.differing)
     equal, environment = listed(settings.shared), listed(settings.environment)
     return ["## What differs", differing, "## Equal for all runs", equal, "## Environment", environment]
+
+
+def _described(names: Sequence[str], values: Sequence[str]) -> str:
+    """Return what sets a configuration apart as an item of a list: texts of codecs are too long for a table."""
+    rest = listed(zip(names[1:], values[1:], strict=True)).replace("- ", "  - ").splitlines()
+    return "\n".join([f"- **{escape(values[0])}**", *rest])
 
 
 def listed(items: Iterable[tuple[str, str]]) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from statistics import fmean
 
+from thinwire.lab.report.guards import gained, nothing_compressed
 from thinwire.lab.report.kinds import by_ratio
 from thinwire.lab.report.load import Round, Run
 from thinwire.lab.report.model import (
+    BASELINE,
     TOLERANCE,
     Configuration,
     Metric,
@@ -30,6 +32,8 @@ def summarise(runs: Sequence[Run]) -> Report:
     metric = Metric(runs[0].metric_name, runs[0].higher_is_better)
     groups = list(dict.fromkeys(run.group for run in runs))
     rows = sorted((_configuration(pair(group, runs), metric) for group in groups), key=by_ratio)
+    base = [run for run in runs if run.group == BASELINE and run.start is not None]
+    untrained = gained(metric, [run.start or 0.0 for run in base], [run.final_metric for run in base])
     return Report(
         task=str(runs[0].config.get("task", "task")),
         metric=metric,
@@ -38,8 +42,8 @@ def summarise(runs: Sequence[Run]) -> Report:
         rounds=max(run.last_round for run in runs),
         clients=_clients(runs),
         source=", ".join(dict.fromkeys(run.source for run in runs)),
-        verdict=verdict_of(rows, metric),
-        pairing_verdict=verdict_of_pairings(rows, metric),
+        verdict=verdict_of(rows, metric, untrained),
+        pairing_verdict=None if untrained else verdict_of_pairings(rows, metric),
         notes=tuple(f"{row.group}: {note}" for row in rows for note in row.notes) + remarks(runs),
         configurations=tuple(rows),
         settings=settings_of(runs, [row.group for row in rows]),
@@ -63,7 +67,7 @@ def _configuration(pairs: Pairs[Run], metric: Metric) -> Configuration:
         group=runs[0].group,
         name=runs[0].name,
         seeds=tuple(run.seed for run in runs),
-        notes=pairs.notes,
+        notes=pairs.notes + _idle(runs),
         metric=spread([run.final_metric for run in runs]),
         difference=spread(gaps) if gaps else None,
         within=bool(gaps) and metric.gain(fmean(gaps)) >= -TOLERANCE - 1e-9,
@@ -83,6 +87,17 @@ def _configuration(pairs: Pairs[Run], metric: Metric) -> Configuration:
         failures=sum(item.failures for item in rounds),
         points=_points(runs),
         tensors=_tensors(pairs),
+    )
+
+
+def _idle(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Return the warnings of a configuration that compressed nothing in a direction that it was to compress."""
+    if runs[0].group == BASELINE:
+        return ()
+    rounds = [item for run in runs for item in run.rounds if item.number]
+    up = nothing_compressed(runs[0].config.get("uplink"), [item.up_nmse for item in rounds], "on the way up")
+    return up + nothing_compressed(
+        runs[0].config.get("downlink"), [item.down_nmse for item in rounds], "on the way down"
     )
 
 

@@ -11,6 +11,8 @@ from markupsafe import Markup, escape
 Child = str | Markup
 Value = str | float | int
 Style = dict[str, Value]
+_FEWEST = 3
+"""Ticks that a logarithmic axis needs to be read."""
 
 
 def tag(name: str, *children: Child, **attributes: Value) -> Markup:
@@ -66,7 +68,7 @@ class Scale:
     @property
     def room(self) -> int:
         """How many ticks have room for their text, seven at most."""
-        return min(7, int(abs(self.end - self.start) / 90))
+        return min(7, max(2, int(abs(self.end - self.start) / 90)))
 
     def ticks(self, count: int = 5) -> list[float]:
         """Return round values inside the scale, about as many as asked for."""
@@ -76,17 +78,22 @@ class Scale:
 def _ticks(low: float, high: float, count: int) -> list[float]:
     rough = max((high - low) / max(count, 1), 1e-12)
     magnitude = 10 ** math.floor(math.log10(rough))
-    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= rough * 0.999)
+    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [at * step for at in range(first, last + 1)]
 
 
 def _log_ticks(low: float, high: float, count: int) -> list[float]:
+    """Return the most round values that have room; where few of those are inside, such at equal distances."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    choices = [(1, 2, 5), (1, 3), (1,)]
+    choices = [(1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)]
     found = [[f * 10.0**d for d in decades for f in fs if low * 0.999 <= f * 10.0**d <= high * 1.001] for fs in choices]
-    every = [found[2][::step] for step in range(2, max(3, len(found[2])))]
-    return next((ticks for ticks in [*found, *every] if len(ticks) <= count + 1), found[2])
+    every = [found[-1][::step] for step in range(2, max(3, len(found[-1])))]
+    fitting = next((ticks for ticks in [*found, *every] if len(ticks) <= count + 1), found[-1])
+    if len(fitting) >= _FEWEST:
+        return fitting
+    finer = ([tick for tick in _ticks(low, high, more) if tick > 0] for more in range(2, count + 4))
+    return next((ticks for ticks in finer if len(ticks) >= _FEWEST), fitting)
 
 
 def _name(key: str) -> str:

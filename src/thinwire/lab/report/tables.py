@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from thinwire.lab.report import units
 from thinwire.lab.report.kinds import Compared
 from thinwire.lab.report.model import BASELINE, Configuration, Metric, Report, TensorRow
 
+MOMENTS = 8
+"""Of how many rounds a table has a column."""
 LARGEST = 12
 """How many tensors are listed by name; the rest is one row."""
 
@@ -53,11 +57,29 @@ def mark(row: Configuration) -> str:
 
 
 def by_round(report: Compared) -> Table:
-    """Return the metric after each round or epoch, one column per configuration."""
-    numbers = sorted({point.round for row in report.configurations for point in row.points})
-    columns = [{point.round: point.metric.mean for point in row.points} for row in report.configurations]
-    rows = tuple((str(at), *(_cell(report.metric, column.get(at)) for column in columns)) for at in numbers)
-    return Table((report.turn, *(row.group for row in report.configurations)), rows)
+    """Return the metric after some rounds or epochs, one row per configuration: as many as a narrow page takes."""
+    numbers = some(sorted({point.round for row in report.configurations for point in row.points}), MOMENTS)
+    found = [{point.round: point.metric.mean for point in row.points} for row in report.configurations]
+    cells = ((_cell(report.metric, known.get(at)) for at in numbers) for known in found)
+    rows = tuple((row.group, *values) for row, values in zip(report.configurations, cells, strict=True))
+    return Table((f"after {report.turn}", *map(str, numbers)), rows)
+
+
+def some(numbers: Sequence[int], most: int) -> list[int]:
+    """Return at most so many of the numbers, the first and the last and such at about equal distances between."""
+    if len(numbers) <= most:
+        return list(numbers)
+    last = len(numbers) - 1
+    return [numbers[round(at * last / (most - 1))] for at in range(most)]
+
+
+def parts(data: Table, *starts: int) -> list[Table]:
+    """Return a table as several narrower ones that all begin with its first column; ``starts``: where others begin."""
+    edges = [1, *starts, len(data.head)]
+    return [
+        Table((data.head[0], *data.head[a:b]), tuple((row[0], *row[a:b]) for row in data.rows))
+        for a, b in pairwise(edges)
+    ]
 
 
 def _cell(metric: Metric, value: float | None) -> str:

@@ -52,7 +52,8 @@ DARK = {
     "c7": "#a8705a",
 }
 _SERIES = 8
-_DASHES = ("", "7 3", "2 3")
+_DASHES = ("", "7 3", "2 3", "9 3 2 3")
+MARKERS = ("circle", "square", "triangle", "diamond", "cross")
 
 
 def colour(name: str) -> str:
@@ -78,6 +79,19 @@ def series(report: Compared) -> dict[str, str]:
 
 def dashes(report: Compared) -> dict[str, str]:
     """Return how the line of each configuration is broken: not at all among the first eight, each of its own colour."""
-    last = len(_DASHES) - 1
-    broken = {name: _DASHES[min(at // _SERIES, last)] for at, name in enumerate(report.hue_order)}
+    broken = {name: _DASHES[at // _SERIES % len(_DASHES)] for at, name in enumerate(report.hue_order)}
     return {report.baseline: ""} | broken
+
+
+def place(report: Compared, group: str) -> int:
+    """Return which of the lines a configuration is."""
+    return [report.baseline, *report.hue_order].index(group)
+
+
+def markers(report: Compared) -> dict[str, str]:
+    """Return the shape on the line of each configuration: with its colour and dashes no other line's, up to 40.
+
+    Neighbours in the order of colours have different ones, so that lines are told apart without colour too.
+    """
+    shapes = {name: MARKERS[at % len(MARKERS)] for at, name in enumerate(report.hue_order)}
+    return {report.baseline: "circle"} | shapes

@@ -56,6 +56,11 @@ def nmse(value: float | None) -> str:
     return NONE if value is None else f"{value:.2g}"
 
 
+def plain_tick(value: float) -> str:
+    """Return a round number on an axis, all of its digits: '0.0125', '1e-05'."""
+    return f"{value:.6g}"
+
+
 def share(value: float | None) -> str:
     """Return a fraction as percent with two or three digits: '2.1%'."""
     if value is None:

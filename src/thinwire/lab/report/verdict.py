@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from thinwire.lab.report import units
+from thinwire.lab.report import guards, units
 from thinwire.lab.report.model import AUTO, BASELINE, TOLERANCE, Configuration, Metric, Verdict
 
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -25,15 +25,15 @@ def choose(rows: Sequence[Configuration], metric: Metric) -> Configuration | Non
     return min(kept, key=lambda row: (row.total_bytes, -metric.gain(row.metric.mean), row.group), default=None)
 
 
-def verdict_of(rows: Sequence[Configuration], metric: Metric) -> Verdict:
-    """Judge all configurations."""
+def verdict_of(rows: Sequence[Configuration], metric: Metric, untrained: str = "") -> Verdict:
+    """Judge all configurations; ``untrained`` says why uncompressed is nothing to compare with, if it is not."""
     others = [row for row in rows if row.group != BASELINE]
     if not others:
         return Verdict("", "", "There are only uncompressed runs here: nothing to compare.", "")
     if all(row.difference is None for row in others):
         text = "No configuration can be compared: there is no finished uncompressed run of the same task and seed."
         return Verdict("", "", text, f"Run the group {BASELINE!r} with the same settings and seeds.")
-    return _judge("", others, metric)
+    return guards.untrained(BASELINE, untrained) if untrained else _judge("", others, metric)
 
 
 def verdict_of_pairings(rows: Sequence[Configuration], metric: Metric) -> Verdict | None:
@@ -51,7 +51,12 @@ def _judge(lead: str, rows: Sequence[Configuration], metric: Metric) -> Verdict:
     if best.total_ratio is None or best.total_ratio <= 1:
         text = f"none that keeps the {metric.label} sends fewer bytes than uncompressed: compression does not pay here."
         return Verdict(lead, "", _begin(lead, text), _detail(best, metric))
-    return Verdict(lead, best.group, f" sends {_saving(best)} {_kept(best, metric)}.", _detail(best, metric))
+    better = metric.gain(best.difference.mean) > TOLERANCE if best.difference else False
+    if better or len(best.seeds) == 1:
+        said = f"and {guards.ends(best, metric, TOLERANCE)}"
+    else:
+        said = f"{_kept(best, metric)}{guards.spoken(best, metric, TOLERANCE)}"
+    return Verdict(lead, best.group, f" sends {_saving(best)} {said}.", _detail(best, metric))
 
 
 def _none_qualifies(lead: str, rows: Sequence[Configuration], metric: Metric) -> Verdict:

@@ -28,7 +28,11 @@ def loss_by_step(report: TrainReport, size: Domain) -> Markup:
     tracks = [_track(report, row, lambda point: float(point.step)) for row in report.configurations]
     across = (0.0, float(report.steps))
     plot, body = beside(tracks, size, across, _losses(report), log="y", left=_LEFT)
-    axes = (plot.rows(_loss), plot.columns(lambda value: f"{value:g}"), plot.titles("step", "loss (log scale)"))
+    axes = (
+        plot.rows(units.plain_tick),
+        plot.columns(lambda value: f"{value:g}"),
+        plot.titles("step", "loss (log scale)"),
+    )
     return canvas(size, "Training loss against the step", *axes, body)
 
 
@@ -55,7 +59,7 @@ def _loss_by(
     across = log_padded([x for track in tracks for x, _ in track.points])
     size = (size[0], size[1] + _FLAG * len(tracks))
     plot, body = flagged(tracks, size, across, _losses(report), log="xy", left=_LEFT)
-    axes = (plot.rows(_loss), plot.columns(tick, plot.x.room), plot.titles(words[1], "loss (log scale)"))
+    axes = (plot.rows(units.plain_tick), plot.columns(tick, plot.x.room), plot.titles(words[1], "loss (log scale)"))
     return canvas(size, words[0], *axes, body)
 
 
@@ -67,6 +71,8 @@ def _track(report: TrainReport, row: Method, value: Callable[[Along], float]) ->
         title=f"{row.group}: {_words(end)}",
         hue=theme.series(report)[row.group],
         dash=theme.dashes(report)[row.group],
+        marker=theme.markers(report)[row.group],
+        place=theme.place(report, row.group),
         strong=row.group == report.verdict.winner,
         hollow=row.group == BASELINE,
         spots=[_words(point) for point in row.along],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from thinwire.lab.report import theme
+from thinwire.lab.report import tables, theme
 from thinwire.lab.report.chart_overview import overview
 from thinwire.lab.report.distributed import charts, words
 from thinwire.lab.report.distributed.model import TrainReport
@@ -69,7 +69,14 @@ def render_markdown(report: TrainReport) -> str:
     second = verdict(report.time_verdict) if report.time_verdict else []
     notes = listed(("Note", note) for note in report.notes)
     start = [f"# Compression report: {escape(report.subtitle)}", *verdict(report.verdict), *second]
-    parts = [*start, escape(rule(report.metric)), notes, "## Figures", table(figures(report)), escape(words.COUNTING)]
+    parts = [
+        *start,
+        escape(rule(report.metric)),
+        notes,
+        "## Figures",
+        *map(table, tables.parts(figures(report), 5)),
+        escape(words.COUNTING),
+    ]
     if not report.simulated:
         parts += ["## Time of a step", escape(words.link(report)), table(times(report)), escape(words.TIMES)]
     parts += _section("What compression is worth on this link", estimates(report))

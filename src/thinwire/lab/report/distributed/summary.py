@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from statistics import fmean, median
 
-from thinwire.lab.report.distributed.load import PARTS, TIMES, TrainRun
+from thinwire.lab.report.distributed.load import BASELINE, PARTS, TIMES, TrainRun
 from thinwire.lab.report.distributed.model import TOLERANCE, Along, EpochPoint, Method, TrainReport
 from thinwire.lab.report.distributed.verdict import times_of, verdict_of
+from thinwire.lab.report.guards import fell, nothing_saved
 from thinwire.lab.report.kinds import by_ratio
 from thinwire.lab.report.model import Metric, spread
 from thinwire.lab.report.pairs import Pairs, check_same, pair, remarks
@@ -26,6 +27,7 @@ def summarise(runs: Sequence[TrainRun]) -> TrainReport:
     metric = Metric(first.metric_name, first.higher_is_better, relative=first.metric_name == "perplexity")
     window, groups = math.ceil(steps / _POINTS), dict.fromkeys(run.group for run in runs)
     rows = sorted((_method(pair(group, runs), metric, window) for group in groups), key=by_ratio)
+    base = [run for run in runs if run.group == BASELINE]
     workers, simulated = first.config.get("workers"), first.config.get("simulate") is True
     return TrainReport(
         model=str(first.config.get("model")),
@@ -40,12 +42,17 @@ def summarise(runs: Sequence[TrainRun]) -> TrainReport:
         window=window,
         link=_link(runs),
         source=", ".join(dict.fromkeys(run.source for run in runs)),
-        verdict=verdict_of(rows, metric),
+        verdict=verdict_of(rows, metric, fell([run.start for run in base], [_last_loss(run) for run in base])),
         time_verdict=times_of(rows, simulated),
         notes=tuple(f"{row.group}: {note}" for row in rows for note in row.notes) + remarks(runs),
         configurations=tuple(rows),
         settings=settings_of(runs, [row.group for row in rows]),
     )
+
+
+def _last_loss(run: TrainRun) -> float:
+    """Return the mean loss of the last tenth of the steps."""
+    return fmean(run.losses[-max(1, len(run.losses) // 10) :])
 
 
 def _link(runs: Sequence[TrainRun]) -> str:
@@ -62,12 +69,13 @@ def _method(pairs: Pairs[TrainRun], metric: Metric, window: int) -> Method:
     both = zip(runs, base, strict=bool(base))
     gaps = [metric.difference(run.final_metric, other.final_metric) for run, other in both]
     wanted = sum(run.wanted for run in runs)
+    ratio = _ratio(pairs, lambda run: sum(run.sent_bytes))
     estimate = next((run.estimate for run in runs if run.estimate), None)
     return Method(
         group=runs[0].group,
         name=runs[0].name,
         seeds=tuple(run.seed for run in runs),
-        notes=pairs.notes,
+        notes=pairs.notes + nothing_saved(ratio, runs[0].config.get("compressor")),
         metric=spread([run.final_metric for run in runs]),
         loss=spread([run.final_loss for run in runs]),
         difference=spread(gaps) if gaps else None,
@@ -76,7 +84,7 @@ def _method(pairs: Pairs[TrainRun], metric: Metric, window: int) -> Method:
         step_bytes=fmean(fmean(run.sent_bytes) for run in runs),
         baseline_bytes=fmean(sum(run.sent_bytes) for run in base) if base else None,
         baseline_metric=spread([run.final_metric for run in base]) if base else None,
-        total_ratio=_ratio(pairs, lambda run: sum(run.sent_bytes)),
+        total_ratio=ratio,
         times={key: _typical(runs, key) for key in TIMES},
         exposed_ratio=_ratio(pairs, lambda run: median(run.times["exposed_s"])),
         step_ratio=_ratio(pairs, lambda run: sum(median(run.times[key]) for key in PARTS)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from thinwire.lab.report import units
+from thinwire.lab.report import guards, units
 from thinwire.lab.report.distributed.load import BASELINE
 from thinwire.lab.report.distributed.model import TOLERANCE, Method
 from thinwire.lab.report.model import Metric, Verdict
@@ -22,8 +22,8 @@ def rule(metric: Metric) -> str:
     )
 
 
-def verdict_of(rows: Sequence[Method], metric: Metric) -> Verdict:
-    """Judge what the methods keep, and at how many bytes."""
+def verdict_of(rows: Sequence[Method], metric: Metric, untrained: str = "") -> Verdict:
+    """Judge what the methods keep, and at how many bytes; ``untrained``: why dense is nothing to compare with."""
     others = [row for row in rows if row.group != BASELINE]
     compared = [row for row in others if row.difference]
     if not others:
@@ -31,25 +31,28 @@ def verdict_of(rows: Sequence[Method], metric: Metric) -> Verdict:
     if not compared:
         text = f"No method can be compared: there is no finished {BASELINE} run of the same task and seed."
         return Verdict("", "", text, f"Run {BASELINE!r} (the compressor none) with the same settings and seeds.")
+    if untrained:
+        return guards.untrained(BASELINE, untrained)
     kept = sorted((row for row in compared if row.within), key=lambda row: (row.total_bytes, row.group))
-    near = f"within {units.points(metric, TOLERANCE)} of its {metric.label}"
     if not kept:
         text = f"No method ends within {units.points(metric, TOLERANCE)} of the {metric.label} of {BASELINE}."
         return Verdict("", "", text, _missed(compared, metric))
-    return _judge(kept, [row for row in compared if not row.within], near, metric)
+    return _judge(kept, [row for row in compared if not row.within], metric)
 
 
-def _judge(kept: Sequence[Method], lost: Sequence[Method], near: str, metric: Metric) -> Verdict:
+def _judge(kept: Sequence[Method], lost: Sequence[Method], metric: Metric) -> Verdict:
     best, *rest = kept
+    near = f"ends within {units.points(metric, TOLERANCE)} of its {metric.label}"
     if (best.total_ratio or 0) <= 1:
-        text = f"No method sends fewer bytes than {BASELINE} and ends {near}: compression does not pay here."
+        text = f"No method sends fewer bytes than {BASELINE} and {near}: compression does not pay here."
         return Verdict("", "", text, _missed(lost, metric))
     others = ", ".join(f"{row.group} ({units.round_ratio(row.total_ratio or 0)} fewer bytes)" for row in rest)
-    also = f"So {'do' if len(rest) > 1 else 'does'} {others}." if rest else ""
+    also = f"As near {'are' if len(rest) > 1 else 'is'} {others}." if rest else ""
     saving = f"{units.round_ratio(best.total_ratio or 0)} fewer bytes than {BASELINE}"
     sizes = f"{units.size(best.total_bytes)} instead of {units.size(best.baseline_bytes)}"
     detail = " ".join(filter(None, [also, _missed(lost, metric), _values(best, metric)]))
-    return Verdict("", best.group, f" sends {saving} ({sizes}) and ends {near}.", detail)
+    kept_words = guards.ends(best, metric, TOLERANCE)
+    return Verdict("", best.group, f" sends {saving} ({sizes}) and {kept_words}.", detail)
 
 
 def _values(row: Method, metric: Metric) -> str:
