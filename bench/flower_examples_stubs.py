@@ -128,12 +128,14 @@ def install(vision: bool) -> None:
     nothing = lambda *args, **kwargs: None  # noqa: E731
     _module("wandb", init=nothing, log=nothing, define_metric=nothing, finish=nothing)
     _module("evaluate", load=lambda name: Accuracy())
-    import flwr.common
+    import flwr.clientapp.typing
+    import flwr.common.typing
     import flwr.server.server as legacy
 
     # Where examples look for what later releases of flwr moved.
     _module("flwr.common.context", Context=flwr.common.Context)
     vars(flwr.common.typing).setdefault("UserConfig", dict)
+    sys.modules.setdefault("flwr.client.typing", flwr.clientapp.typing)
 
     legacy.concurrent = SimpleNamespace(futures=SimpleNamespace(ThreadPoolExecutor=_OneByOne, wait=_wait))
 
