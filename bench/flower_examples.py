@@ -110,7 +110,9 @@ def _bert(stubs: Any, known: Any) -> Path:
 def row(app: str, runs: Sequence[dict], side: str) -> dict[str, Any]:
     """Compare one side with stock, over the seeds that both ended."""
     by_run = {(run.get("side"), run.get("seed")): run for run in runs}
-    pairs = [(run, by_run[side, seed]) for (kind, seed), run in by_run.items() if kind == "stock" and (side, seed) in by_run]
+    pairs = [
+        (run, by_run[side, seed]) for (kind, seed), run in by_run.items() if kind == "stock" and (side, seed) in by_run
+    ]
     crashed = next((b["crashed"] for _, b in pairs if "crashed" in b), None)
     ended = [(a, b) for a, b in pairs if not {"crashed"} & {*a, *b}]
     if not ended:
@@ -165,7 +167,8 @@ def line(found: dict) -> str:
     return (
         f"{found['app']:38s} {found['side']:8s} {found['stock_bytes']:12,.0f} -> {found['bytes']:12,.0f} B "
         f"{found['ratio']:6.1f}x  {found['stock_metric']:.4f} -> {found['metric']:.4f} ({same}), "
-        f"failures {found['stock_failures']} -> {found['failures']}" + (f", CRASHED {found['crashed']}" * bool(found["crashed"]))
+        f"failures {found['stock_failures']} -> {found['failures']}"
+        + (f", CRASHED {found['crashed']}" * bool(found["crashed"]))
     )
 
 
@@ -193,7 +196,9 @@ def main() -> None:
             rows.append(row(app.name, done, side))
             print(line(rows[-1]), flush=True)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"schema": "thinwire.flower-examples/1", "rows": rows, "runs": runs}, indent=1) + "\n")
+    args.out.write_text(
+        json.dumps({"schema": "thinwire.flower-examples/1", "rows": rows, "runs": runs}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":

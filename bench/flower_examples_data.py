@@ -56,7 +56,9 @@ def _grey(data: Path, name: str) -> datasets.DatasetDict:
 def _cifar10(data: Path) -> datasets.DatasetDict:
     found = np.load(data / "cifar10" / "cifar10_10k_2k.npz")
     sizes = {"train": TRAIN, "test": TEST}
-    return _images("img", {part: (found[f"x_{part}"][:n], found[f"y_{part}"][:n].astype(int)) for part, n in sizes.items()})
+    return _images(
+        "img", {part: (found[f"x_{part}"][:n], found[f"y_{part}"][:n].astype(int)) for part, n in sizes.items()}
+    )
 
 
 def _iris(columns: list[str], label: str, labels: list) -> datasets.DatasetDict:

@@ -86,7 +86,10 @@ def _run(app: App, folder: Path, seed: int, side: str, here: Path, failed: list[
     server, client = (_load(described["components"][part]) for part in ("serverapp", "clientapp"))
     if side != "stock":
         up, _, down = side.partition("/")
-        client, server = compress_client(client), compress_server(server, up, down or up, ledger=str(here / "ledger.json"))
+        client, server = (
+            compress_client(client),
+            compress_server(server, up, down or up, ledger=str(here / "ledger.json")),
+        )
 
     def watch(message: Message) -> bool:
         if message.has_error():
@@ -183,7 +186,11 @@ def _traffic(grid: LocalGrid) -> dict[str, Any]:
     sums = {"up": 0, "down": 0}
     for moved in grid.traffic:
         sums[moved.direction] += moved.engine_bytes
-    return {"bytes": sum(sums.values()), **{f"{way}_bytes": n for way, n in sums.items()}, "messages": len(grid.traffic)}
+    return {
+        "bytes": sum(sums.values()),
+        **{f"{way}_bytes": n for way, n in sums.items()},
+        "messages": len(grid.traffic),
+    }
 
 
 def _reported(app: App, made: list, text: str) -> dict[str, Any]:

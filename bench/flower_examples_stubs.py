@@ -152,7 +152,11 @@ def tiny_bert(folder: Path, sentences: list[str], labels: list[int]) -> Path:
     torch.manual_seed(0)
     model = BertForSequenceClassification(
         BertConfig(
-            vocab_size=len(tokenizer), hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=512,
         )
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
