@@ -65,21 +65,17 @@ def test_a_missing_name_is_a_sentence_about_flwr(
     versions.explain(ModuleNotFoundError("No module named 'torch'", name="torch"))  # not flwr's: said as it is
 
 
-def test_importing_with_an_old_flwr_says_what_to_install(tmp_path: Path) -> None:
+def test_an_old_flwr_is_named_by_the_import_and_by_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "flwr").mkdir()
     (tmp_path / "flwr" / "__init__.py").touch()
     (tmp_path / "flwr-1.0.0.dist-info").mkdir()
     (tmp_path / "flwr-1.0.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: flwr\nVersion: 1.0.0\n")
-    path = os.pathsep.join([str(tmp_path), str(ROOT / "src")])
-    done = subprocess.run(
-        [sys.executable, "-c", "import thinwire.flower"],
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "flwr 1.0.0 is installed; thinwire.flower works with" in done.stderr.splitlines()[-1]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "src")])}
+    for script in "import thinwire.flower", "from thinwire.cli import main; main(['federate'])":
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert "flwr 1.0.0 is installed; thinwire.flower works with" in done.stderr.splitlines()[-1]
 
 
 def test_only_an_untested_flwr_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 EXTRAS = {
     "flwr": "lab",
@@ -36,11 +37,23 @@ def bad_input() -> Iterator[None]:
 
 
 def missing_package(error: ModuleNotFoundError) -> str:
-    """Return the sentence for a package of an extra that is not installed; any other missing module is a bug.
+    """Return the sentence for a package of an extra that is not installed, or is in a version that does not fit.
 
-    Raises ``error`` again in that case.
+    Raises ``error`` again for any other missing module: that is a bug.
     """
     package = (error.name or "").partition(".")[0]
     if package not in EXTRAS:
         raise error
+    if package == "flwr" and find_spec(package):  # it is there, and a part of it is not
+        return _unfit_flower(error)
     return f"the package {package} is not installed; install it with: pip install 'thinwire[{EXTRAS[package]}]'"
+
+
+def _unfit_flower(error: ModuleNotFoundError) -> str:
+    try:
+        from thinwire.flower.versions import explain
+
+        explain(error)
+    except ImportError as explained:
+        return str(explained)
+    raise error
