@@ -320,7 +320,8 @@ def test_residuals_can_be_had_before_anything_is_compressed() -> None:
 
 
 @pytest.mark.parametrize(
-    "ratio", [np.float32(0.01), np.float64(0.01), np.array(0.01), torch.tensor(0.01), torch.tensor(0.01).double()]
+    "ratio",
+    [np.float32(0.01), np.float64(0.01), np.array(0.01), torch.tensor(0.01), torch.tensor(0.01, dtype=torch.float64)],
 )
 def test_ratios_are_numbers_of_any_library(ratio: object) -> None:
     for name in ("topk", "gtopk", "randomksame", "randomksameec"):
