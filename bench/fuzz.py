@@ -1,6 +1,9 @@
 """Fuzz the decoder with frames of every codec and write what came of it as JSON. Exit status 1 if it found a bug.
 
 python bench/fuzz.py --mutations 1000000 --seed 1 --out results/fuzz.json
+
+Part of the mutations look for time: they go on from the slowest frames so far, per byte of schema and frame. The worst
+is made small and is in the result, with its bytes.
 """
 
 from __future__ import annotations
@@ -14,16 +17,24 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import torch
 
 import thinwire
+from thinwire import wire
 from thinwire.files import write_files
 from thinwire.testing.fuzz import ACCEPTED, BUG, corpus, judge, verdicts
-from thinwire.testing.mutate import Sample
+from thinwire.testing.mutate import Sample, mutant, smaller
+from thinwire.testing.slow import SlowSearch
 
 LARGE_SHAPE = (160, 120)
 """Large enough that the compiled kernels run."""
+SCHEMA_S, FRAME_S = 1e-6, 2e-6
+"""Seconds that work may take: docs/wire-format.md."""
+MOST_SHOWN = 4096
+SHARE_FOR_TIME = 10
+"""One mutation in so many more looks for time."""
 
 
 def main() -> int:
@@ -34,6 +45,7 @@ def main() -> int:
         judge(sample)
     baseline_bytes = start_watching_memory(args.headroom_mib)
     result = fuzz(samples, args.mutations, args.seed)
+    result["slowest"] = slowest(samples, args.mutations // SHARE_FOR_TIME, args.seed)
     result["peak_bytes_above_baseline"] = peak_bytes() - baseline_bytes
     result["largest_schema_bytes"] = max(schema_bytes(sample) for sample in samples)
     text = json.dumps(result, indent=1)
@@ -86,6 +98,35 @@ def fuzz(samples: list[Sample], mutations: int, seed: int) -> dict[str, object]:
         "slowest_s": round(slowest_s, 4),
         "wall_s": round(last - began, 1),
     }
+
+
+def slowest(samples: list[Sample], mutations: int, seed: int) -> dict[str, object]:
+    """Return the slowest frame per byte that a search finds, made small; ``share`` is of the time allowed to it."""
+    rng, search = Random(seed), SlowSearch(decode_all, allowed_s)
+    short = corpus(shape=(1,))
+    for sample in (*samples, *short):
+        search.offer(sample)
+    for _ in range(mutations):
+        slow = [kept.item for kept in search.pool]
+        search.offer(mutant(rng, slow if slow and rng.random() < 0.5 else rng.choice((samples, short))))
+    worst = search.worst(smaller)
+    return {
+        "timed": search.timed,
+        "share_of_allowed": round(worst.share, 2),
+        "seconds": round(worst.seconds, 6),
+        "frame_bytes": len(worst.item.data),
+        "schema_bytes": worst.item.schema_bytes,
+        "frame": worst.item.data.hex() if len(worst.item.data) <= MOST_SHOWN else None,
+        "allowed": f"{SCHEMA_S:g} s a schema byte, {FRAME_S:g} s a frame byte",
+    }
+
+
+def decode_all(sample: Sample) -> None:
+    wire.decode_message(sample.read())
+
+
+def allowed_s(sample: Sample) -> float:
+    return SCHEMA_S * sample.schema_bytes + FRAME_S * len(sample.data)
 
 
 def start_watching_memory(headroom_mib: int | None) -> int:

@@ -228,6 +228,18 @@ def text(value: Any) -> str:
     return f"{type(value).__name__}({', '.join(f'{name}={text(item)}' for name, item in shown)})"
 
 
+def told(codec: Codec) -> str:
+    """Return a codec as text with what travels only, and ``...`` for what its sender alone knows."""
+    fields = {field.name: field for field in dataclasses.fields(codec)}  # type: ignore[arg-type]
+    children, usual = codec.children(), template(type(codec)).children()
+    values = [(name, getattr(codec, name)) for name in codec.wire_fields]
+    shown = [f"{name}={value!r}" for name, value in values if value != fields[name].default]
+    shown += [f"{name}={told(inner)}" for name, inner in children.items() if told(inner) != told(usual[name])]
+    if not codec.lossless and fields.keys() - {*codec.wire_fields, *children}:
+        shown.append("...")
+    return f"{type(codec).__name__}({', '.join(shown)})"
+
+
 def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
 

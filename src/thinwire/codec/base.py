@@ -55,6 +55,9 @@ class Codec(ABC):
 
     def __init_subclass__(cls, *, id: str = "", tag: int = 0, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
+        if "__repr__" not in cls.__dict__:
+            # A dataclass would write one of its own, which told what no frame tells.
+            cls.__repr__ = Codec.__repr__  # type: ignore[method-assign]
         if id:
             from thinwire import registry
 
@@ -131,7 +134,18 @@ class Codec(ABC):
     def __str__(self) -> str:
         from thinwire import registry
 
-        return registry.text(self)
+        return registry.told(self) if self.from_frame else registry.text(self)
+
+    def __repr__(self) -> str:
+        if self.from_frame:
+            return str(self)
+        fields = (f"{name}={getattr(self, name)!r}" for name in field_names(type(self)))
+        return f"{type(self).__qualname__}({', '.join(fields)})"
+
+    @property
+    def from_frame(self) -> bool:
+        """Whether it was read from a frame: fields that do not travel are then as decoding needs, and not as chosen."""
+        return "_from_frame" in self.__dict__
 
     def children(self) -> dict[str, Codec]:
         """Return the fields that are codecs, by part name. Do not change it."""

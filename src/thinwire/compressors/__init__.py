@@ -1,6 +1,6 @@
-"""The ten compressors under the names and with the calls that scripts know, and ``none`` beside them.
+"""The ten compressors under the names and with the calls that scripts know, ``none`` and three more names beside them.
 
-    from thinwire.compressors import compressors
+    from thinwire.compressors import compressors                     # was: from compression import compressors
     tensor, indexes, values = compressors["hggtopk"].compress(tensor=grad, name="layer", ratio=0.05)
 
 For old scripts, within one process: what comes back are tensors, not bytes; the methods of the same names in
@@ -17,10 +17,13 @@ from thinwire.compressors.named import (
     DGCSamplingCompressor,
     GaussianCompressor,
     GaussianCompressor2,
+    GTopKCompressor,
     HGGTopKCompressor,
     NoneCompressor,
     RandomKCompressor,
     RandomKECCompressor,
+    RandomKSameCompressor,
+    RandomKSameECCompressor,
     RedSyncCompressor,
     RedSyncTrimCompressor,
     TopKCompressor,
@@ -30,12 +33,15 @@ from thinwire.errors import unknown
 
 __all__ = [
     "DGCSamplingCompressor",
+    "GTopKCompressor",
     "GaussianCompressor",
     "GaussianCompressor2",
     "HGGTopKCompressor",
     "NoneCompressor",
     "RandomKCompressor",
     "RandomKECCompressor",
+    "RandomKSameCompressor",
+    "RandomKSameECCompressor",
     "RedSyncCompressor",
     "RedSyncTrimCompressor",
     "SparseCompressor",
@@ -62,16 +68,20 @@ class _ByName(Mapping[str, SparseCompressor]):
 
 
 compressors: Mapping[str, SparseCompressor] = _ByName(
-    none=NoneCompressor(),
-    topk=TopKCompressor(),
-    topk2=TopKCompressor2(),
-    gaussian=GaussianCompressor(),
-    gaussian2=GaussianCompressor2(),
-    randomk=RandomKCompressor(),
-    randomkec=RandomKECCompressor(),
-    dgcsampling=DGCSamplingCompressor(),
-    redsync=RedSyncCompressor(),
-    redsynctrim=RedSyncTrimCompressor(),
-    hggtopk=HGGTopKCompressor(),
+    none=NoneCompressor.shared(),
+    topk=TopKCompressor.shared(),
+    topk2=TopKCompressor2.shared(),
+    gaussian=GaussianCompressor.shared(),
+    gaussian2=GaussianCompressor2.shared(),
+    randomk=RandomKCompressor.shared(),
+    randomkec=RandomKECCompressor.shared(),
+    dgcsampling=DGCSamplingCompressor.shared(),
+    redsync=RedSyncCompressor.shared(),
+    redsynctrim=RedSyncTrimCompressor.shared(),
+    hggtopk=HGGTopKCompressor.shared(),
+    gtopk=GTopKCompressor.shared(),
+    randomksame=RandomKSameCompressor.shared(),
+    randomksameec=RandomKSameECCompressor.shared(),
 )
-"""One object a method, the same for the whole process. For state of your own make an object: ``TopKCompressor()``."""
+"""One object a method, the same for the whole process, for which the class stands too. For state of your own make an
+object: ``TopKCompressor()``, or ``compressors["topk"]()``."""

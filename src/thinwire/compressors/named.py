@@ -32,6 +32,8 @@ class _ByCodec(SparseCompressor):
 class TopKCompressor(_ByCodec):
     """The k largest, exactly: k is ``max(1, int(ratio * n))``."""
 
+    name = "topk"
+
     def codec(self, ratio: float) -> Sparsifier:
         """Return the codec that selects this share."""
         return TopK(ratio)
@@ -40,11 +42,14 @@ class TopKCompressor(_ByCodec):
 class TopKCompressor2(TopKCompressor):
     """The same without error feedback."""
 
+    name = "topk2"
     feedback = False
 
 
 class GaussianCompressor(_ByCodec):
     """``Gaussian``: 2k/3 to 4k/3 elements."""
+
+    name = "gaussian"
 
     def codec(self, ratio: float) -> Sparsifier:
         """Return the codec that selects this share."""
@@ -54,6 +59,7 @@ class GaussianCompressor(_ByCodec):
 class GaussianCompressor2(_ByCodec):
     """The same with up to five adjustments of the threshold, and without error feedback."""
 
+    name = "gaussian2"
     feedback = False
 
     def codec(self, ratio: float) -> Sparsifier:
@@ -63,6 +69,8 @@ class GaussianCompressor2(_ByCodec):
 
 class RandomKECCompressor(SparseCompressor):
     """k elements at random. The name and the number of the call decide which: every rank draws the same."""
+
+    name = "randomkec"
 
     def select(self, flat: Tensor, ratio: float, seed: int, history: State) -> tuple[Tensor, State]:
         """Draw."""
@@ -74,6 +82,7 @@ class RandomKECCompressor(SparseCompressor):
 class RandomKCompressor(RandomKECCompressor):
     """The same without error feedback. Values are multiplied by n/k, which makes them unbiased."""
 
+    name = "randomk"
     feedback = False
 
     def values(self, flat: Tensor, indexes: Tensor) -> Tensor:
@@ -82,8 +91,29 @@ class RandomKCompressor(RandomKECCompressor):
         return saturate(flat.index_select(0, indexes).double() * scale, flat.dtype)
 
 
+class RandomKSameECCompressor(RandomKECCompressor):
+    """The same: every rank draws alike, whichever name is asked for."""
+
+    name = "randomksameec"
+
+
+class RandomKSameCompressor(RandomKECCompressor):
+    """The same without error feedback, and the values as they are."""
+
+    name = "randomksame"
+    feedback = False
+
+
+class GTopKCompressor(TopKCompressor):
+    """``topk``; what the selection over all workers drops, ``add_residuals`` puts back."""
+
+    name = "gtopk"
+
+
 class DGCSamplingCompressor(_ByCodec):
     """``DGCSampling``: 0.8k to 4k/3 elements."""
+
+    name = "dgcsampling"
 
     def codec(self, ratio: float) -> Sparsifier:
         """Return the codec that selects this share."""
@@ -93,6 +123,8 @@ class DGCSamplingCompressor(_ByCodec):
 class RedSyncCompressor(_ByCodec):
     """``RedSync``: k to 2k elements."""
 
+    name = "redsync"
+
     def codec(self, ratio: float) -> Sparsifier:
         """Return the codec that selects this share."""
         return RedSync(ratio)
@@ -100,6 +132,8 @@ class RedSyncCompressor(_ByCodec):
 
 class RedSyncTrimCompressor(_ByCodec):
     """``RedSync(trim=True)``: k elements."""
+
+    name = "redsynctrim"
 
     def codec(self, ratio: float) -> Sparsifier:
         """Return the codec that selects this share."""
@@ -109,6 +143,7 @@ class RedSyncTrimCompressor(_ByCodec):
 class HGGTopKCompressor(_ByCodec):
     """``HggTopK``: 0.99k to k elements. Its settings may be set on the class or on an object."""
 
+    name = "hggtopk"
     NUM_BINS: int = 1024
     GAMMA: float = 1000.0
     TOLERANCE: float = 0.01
@@ -122,6 +157,7 @@ class HGGTopKCompressor(_ByCodec):
 class NoneCompressor(SparseCompressor):
     """Everything, whatever the ratio, in the same form: a copy of the tensor, all flat indexes, all values."""
 
+    name = "none"
     feedback = False
 
     def select(self, flat: Tensor, ratio: float, seed: int, history: State) -> tuple[Tensor, State]:

@@ -50,11 +50,7 @@ def describe(codec: Codec) -> bytes:
 
 def shown(codec: Codec) -> str:
     """Return a codec as text with only what travels: by which bound or density it was chosen, no receiver knows."""
-    defaults = {field.name: field.default for field in fields(codec)}  # type: ignore[arg-type]
-    told = [f"{name}={value!r}" for name in codec.wire_fields if (value := getattr(codec, name)) != defaults[name]]
-    usual = registry.template(type(codec)).children()
-    told += [f"{name}={shown(inner)}" for name, inner in codec.children().items() if shown(inner) != shown(usual[name])]
-    return f"{type(codec).__name__}({', '.join(told)})"
+    return registry.told(codec)
 
 
 def load_codecs(data: bytes, count: int) -> tuple[Codec, ...]:
@@ -82,7 +78,9 @@ def _load_codec(reader: Reader, depth: int) -> Codec:
 def _built(cls: type[Codec], *values: object) -> Codec:
     """Return the codec with these values of its wire fields and of its children, all others as in its template."""
     others, children = _parts(cls)
-    return cls(**others, **dict(zip((*cls.wire_fields, *children), values, strict=True)))
+    codec = cls(**others, **dict(zip((*cls.wire_fields, *children), values, strict=True)))
+    codec.__dict__["_from_frame"] = True
+    return codec
 
 
 @cache

@@ -44,18 +44,24 @@ class Tables:
         return int(self.walks.explicit.sum()) + BINS * int(self.angle_groups[-1])
 
     @property
-    def entries(self) -> int:
-        """How many tokens of how many tables a decoder sets up."""
-        return (int(self.groups[-1]) + 1) * (int(self.angle_groups[-1]) + 1) * (2 * int(self.walks.sizes.max()) - 1)
+    def tables(self) -> int:
+        """How many tables a decoder sets up: one for every magnitude table and every chance."""
+        return (int(self.groups[-1]) + 1) * (int(self.angle_groups[-1]) + 1)
 
     def serve(self, count: int) -> bool:
         """Return whether that many symbols are worth the tables: a decoder's work follows its symbols, then."""
-        return self.levels <= most_levels(count) and self.entries <= _FEW_ENTRIES + _ENTRIES * count
+        return _serve(self.tables, int(self.walks.sizes.max()), self.levels, count)
 
 
-def most_levels(count: int) -> int:
-    """Return how many levels the tables of that many symbols may tell."""
-    return _FEW_LEVELS + count
+def _serve(tables: int, tokens: int, levels: int, count: int) -> bool:
+    entries = tables * (2 * tokens - 1)
+    few = tables <= 1 + count and levels <= _FEW_LEVELS + count
+    return few and entries <= _FEW_ENTRIES + _ENTRIES * count
+
+
+def _check(tables: int, tokens: int, levels: int, count: int) -> None:
+    if not _serve(tables, tokens, levels, count):
+        raise WireError(f"ans: tables of {levels} levels, {tables} times {tokens} tokens, for {count} symbols")
 
 
 def write(out: Writer, tables: Tables) -> None:
@@ -74,18 +80,17 @@ def write(out: Writer, tables: Tables) -> None:
 
 def read(taken: Reader, count: int) -> Tables:
     """Return the tables that ``write`` wrote for ``count`` symbols."""
-    tables = _read(taken, most_levels(count))
-    if not tables.serve(count):
-        raise WireError(f"ans: tables of {tables.levels} levels and {tables.entries} tokens for {count} symbols")
+    tables = _read(taken, count)
+    _check(tables.tables, int(tables.walks.sizes.max()), tables.levels, count)
     return tables
 
 
-def _read(taken: Reader, most: int) -> Tables:
+def _read(taken: Reader, count: int) -> Tables:
     direct = taken.bits(3) + DIRECT[0]
     if direct not in DIRECT:
         raise WireError(f"ans: {direct} bits of direct magnitudes, expected at most {DIRECT[-1]}")
     groups = _read_groups(taken, taken.golomb(_FEW, MOST_SUMS - 1) + 1)
-    walks = read_walks(taken, int(groups[-1]) + 1, len(alphabet(direct).base), most)
+    walks = read_walks(taken, int(groups[-1]) + 1, len(alphabet(direct).base), count)
     if not taken.bits(1):
         return Tables(alphabet(direct), groups, walks, _NONE, np.zeros((1, BINS), np.int64), _NONE)
     angle_groups = _read_groups(taken, ANGLES)
@@ -104,15 +109,16 @@ def write_walks(out: Writer, walks: Walks) -> None:
     _write_levels(out, [row[:end] for row, end in zip(walks.levels.tolist(), walks.explicit.tolist(), strict=True)])
 
 
-def read_walks(taken: Reader, tables: int, most: int, most_levels: int) -> Walks:
-    """Return that many tables, each of at most ``most`` tokens, with at most ``most_levels`` levels in all."""
+def read_walks(taken: Reader, tables: int, most: int, count: int) -> Walks:
+    """Return that many tables, each of at most ``most`` tokens, which ``count`` symbols are worth."""
+    _check(tables, 1, 0, count)
     fineness = taken.bits(2) + 1
     sizes = 1 + np.cumsum([taken.signed(_FEW, most) for _ in range(tables)])
     if int(sizes.min()) < 1 or int(sizes.max()) > most:
         raise WireError(f"ans: tables of {sizes.tolist()} tokens, expected 1 to {most}")
+    _check(tables, int(sizes.max()), 0, count)
     explicit = [taken.golomb(0, size - 2) + 1 if size > 1 else 0 for size in sizes.tolist()]
-    if sum(explicit) > most_levels:
-        raise WireError(f"ans: tables of {sum(explicit)} levels, expected at most {most_levels}")
+    _check(tables, int(sizes.max()), sum(explicit), count)
     width = int(sizes.max()) - 1
     rows = _read_levels(taken, explicit, OCTAVES << fineness)
     filled = [row + row[-1:] * (width - len(row)) if row else [0] * width for row in rows]

@@ -17,6 +17,8 @@ from thinwire.kernels.ans.models import one_sided
 from thinwire.kernels.ans.tables import Ints, Walks
 
 _DIRECT = 4
+_FEW = 2 * CLASSES
+"""Their tables are small enough for any tensor: as if for so many symbols."""
 _LENGTH_ORDER = 6
 _MOST_BYTES = 1 << 34
 _KEY = 1 + (NO_PHASE << PHASE_SHIFT)
@@ -93,7 +95,7 @@ def _read(taken: Reader) -> Part:
     flags = taken.flags(2)
     if not any(flags):
         return Part(flags, None, 0)
-    walks = read_walks(taken, sum(flags), CLASSES, len(flags) * CLASSES)
+    walks = read_walks(taken, sum(flags), CLASSES, _FEW)
     return Part(flags, walks, taken.golomb(_LENGTH_ORDER, _MOST_BYTES))
 
 
