@@ -210,6 +210,29 @@ def finite_as(array: Array, like: Array | Tensor | None) -> bool:
     )
 
 
+def energy_of_change(array: Array, before: Array | None) -> float:
+    """Return the sum of the squares of the difference of two arrays that no frame carries; 0 where they hold no numbers.
+
+    ``before`` counts as zeros where it is missing or of another shape.
+    """
+    values, base = (None if each is None else _numbers(each) for each in (array, before))
+    if values is None:
+        return 0.0
+    change = values if base is None or base.shape != values.shape else values - base
+    return float(np.sum(np.abs(change) ** 2))
+
+
+def _numbers(array: Array) -> np.ndarray[Any, Any] | None:
+    """Return what an array holds, in 128 bits; None where these are no numbers."""
+    if array.stype != _NUMPY:
+        return None
+    try:
+        values = read_npy(array.data)
+    except WireError:
+        return None
+    return values.astype(np.complex128) if values.dtype.kind in _KINDS else None
+
+
 def _array(values: np.ndarray[Any, Any], untyped: bool) -> Array:
     body = values if values.flags.c_contiguous or values.flags.f_contiguous else np.ascontiguousarray(values)
     data = b"".join([_head(values), body.tobytes("A")])
