@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 
@@ -40,6 +41,10 @@ SHARE_FOR_TIME = 10
 def main() -> int:
     args = arguments()
     torch.set_num_threads(1)
+    if args.dense:
+        from fuzz_dense import fuzz_dense  # needs flwr
+
+        return written(described() | fuzz_dense(args.dense, args.seed), args.out)
     samples = corpus() * 12 + corpus(shape=LARGE_SHAPE) if args.side is None else sized_corpus(args.side)
     for sample in samples:
         judge(sample)
@@ -48,12 +53,24 @@ def main() -> int:
     result["slowest"] = slowest(samples, args.mutations // SHARE_FOR_TIME, args.seed)
     result["peak_bytes_above_baseline"] = peak_bytes() - baseline_bytes
     result["largest_schema_bytes"] = max(schema_bytes(sample) for sample in samples)
+    return written(result, args.out)
+
+
+def written(result: dict[str, Any], out: str | None) -> int:
     text = json.dumps(result, indent=1)
-    if args.out:
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        write_files({Path(args.out): text + "\n"})
-    print(text if not args.out else f"{args.out}: {result['accepted']} accepted, {len(result['bugs'])} bugs")
+    if out:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_files({Path(out): text + "\n"})
+    print(text if not out else f"{out}: {result['accepted']} accepted, {len(result['bugs'])} bugs")
     return 1 if result["bugs"] else 0
+
+
+def described() -> dict[str, Any]:
+    return {
+        "schema": "thinwire.fuzz/1",
+        "source": f"thinwire {thinwire.__version__}",
+        "environment": {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()},
+    }
 
 
 def sized_corpus(side: int) -> list[Sample]:
@@ -64,6 +81,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mutations", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dense", type=int, help="instead: so many replies of ordinary arrays to a Flower server")
     parser.add_argument("--out", help="JSON file to write; standard output if none is given")
     parser.add_argument("--side", type=int, help="mutate only messages of side x side tensors: shows how memory grows")
     parser.add_argument("--headroom-mib", type=int, help="address space above the baseline; more is a MemoryError")
@@ -86,9 +104,7 @@ def fuzz(samples: list[Sample], mutations: int, seed: int) -> dict[str, object]:
             print(f"{done} mutations, {len(bugs)} bugs, {done / (now - began):.0f} a second", file=sys.stderr)
     accepted = counts.pop(ACCEPTED, 0)
     return {
-        "schema": "thinwire.fuzz/1",
-        "source": f"thinwire {thinwire.__version__}",
-        "environment": {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()},
+        **described(),
         "mutations": mutations,
         "seed": seed,
         "frames": len(samples),

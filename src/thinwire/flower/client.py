@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from flwr.app import Array, Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
@@ -17,7 +18,7 @@ from flwr.serverapp import ServerApp
 from torch import Tensor
 
 from thinwire.codec import decode, derive_seed, specs
-from thinwire.delta import minus
+from thinwire.delta import plus
 from thinwire.errors import WireError
 from thinwire.feedback import NoFeedback
 from thinwire.flower import records, state
@@ -33,15 +34,13 @@ from thinwire.flower.rounds import trains
 from thinwire.flower.state import Answered, ClientState
 from thinwire.flower.store import Damaged
 from thinwire.flower.update import Update, View, apply_update, check_places, encode_update
-from thinwire.kernels.distortion import energy
+from thinwire.kernels.distortion import rms
 from thinwire.policy import Signals, Turn
 from thinwire.wire import INLINE_LIMITS, Limits, dumps, loads, loads_any
 from thinwire.wire.frame import INLINE_SCHEMA
 from thinwire.zoo import compressor
 
 _log = logging.getLogger("thinwire")
-_ROUNDING = 2.0**-22
-"""Of a model's norm: what rounding may add to that of an update, with much to spare."""
 
 
 @dataclass(frozen=True)
@@ -233,30 +232,42 @@ def _update(
     clipped = received.clipping_norm is not None
     seed = _seed(context)
     update = encode_update(arrays.tensors, view, uplink, caught, signals, seed, told.exact, differences_only=clipped)
-    return update, 1.0 if received.clipping_norm is None else _scale(update, view, received.clipping_norm)
+    if received.clipping_norm is None:
+        return update, 1.0
+    beside = sum(records.energy_of_change(array, received.arrays.get(name)) for name, array in arrays.others.items())
+    return update, _scale(update, view, received.clipping_norm, beside)
 
 
-def _scale(update: Update, view: View, norm: float) -> float:
+def _scale(update: Update, view: View, norm: float, beside: float) -> float:
     """Return the factor on decoded differences that keeps the whole contribution within a norm.
 
     Compression may lengthen an update that was clipped, and what it adds must not count against other clients'
-    privacy. What travels as it is cannot be shortened, and was not lengthened.
+    privacy. What travels as it is cannot be shortened, and was not lengthened; ``beside``: the energy of what travels
+    beside the update. What the server's sum rounds is allowed for, in the dtype that it has.
     """
-    fixed, scaled, model = 0.0, 0.0, 0.0
+    fixed, scaled, rounding = beside, 0.0, 0.0
     for at, (name, encoded) in enumerate(update.message.items()):
-        x = decode(encoded)
-        base = view.base(name, x)
+        x, base = decode(encoded), view.bases.get(name)
+        base = base if base is not None and base.shape == x.shape else None
+        if x.dtype.is_floating_point:
+            known = _squares(x) + (_squares(base) if base is not None else 0.0)
+            rounding += (2 * torch.finfo(x.dtype).eps) ** 2 * known
         if at not in update.verbatim and x.dtype.is_floating_point:
-            scaled += energy(x)
-        else:
-            change = x if base is None or at not in update.verbatim else minus(x, base)
-            fixed += energy(change.double())
-        model += energy(base) if base is not None and base.dtype.is_floating_point else 0.0
-    room = max(0.0, norm * (1 - 1e-5) - _ROUNDING * math.sqrt(model)) ** 2 - fixed
+            scaled += _squares(x)
+            continue
+        value = x if at in update.verbatim or base is None else plus(base, x)
+        change = value.double() - (0.0 if base is None else base.double())
+        fixed += _squares(change.nan_to_num(0.0, 0.0, 0.0))  # NaN and infinity are only taken where the model has them
+    room = max(0.0, norm * (1 - 1e-6) - math.sqrt(rounding)) ** 2 - fixed
     if scaled <= room:
         return 1.0
     factor = np.float32(math.sqrt(max(0.0, room) / scaled))
     return float(np.nextafter(factor, np.float32(0)))
+
+
+def _squares(x: Tensor) -> float:
+    """Return the energy of a tensor, summed in float64."""
+    return rms(x.double()) ** 2 * x.numel()
 
 
 def _float32(value: float) -> float:

@@ -7,8 +7,10 @@ uint32, strings, another serialization) stays beside it as it is.
 
 from __future__ import annotations
 
+import ast
 import io
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -28,7 +30,6 @@ from thinwire.wire import INLINE_LIMITS, split_specs
 DOWN, UP, STATE = "thinwire.down.v1", "thinwire.up.v1", "thinwire.state.v1"
 _KEY = "thinwire"
 _NUMPY = "numpy.ndarray"
-_MOST_HEADER = 1 << 16
 _CLIPPING_NORM = "clipping_norm"
 """Under this key Flower's differentially private strategies send the norm, in both of its APIs."""
 _NAMES = ("float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
@@ -36,7 +37,10 @@ _DTYPES = {name: getattr(torch, name) for name in _NAMES}
 _KINDS = {"b": "integers", "i": "integers", "u": "integers", "f": "floats", "c": "complex numbers"}
 """What numpy's kinds of numbers are called: those that strategies can average."""
 NUMBERS = frozenset(_KINDS.values())
-_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0, (3, 0): npy.read_array_header_2_0}
+_LENGTHS = {b"\1\0": struct.Struct("<H"), b"\2\0": struct.Struct("<I"), b"\3\0": struct.Struct("<I")}
+"""How each version of numpy's format says the length of its header."""
+_LONGEST_HEADER = 10_000
+"""As in numpy."""
 
 
 @dataclass(frozen=True)
@@ -99,29 +103,39 @@ def read_npy(data: bytes) -> np.ndarray[Any, Any]:
 
     Raises WireError, whatever numpy's parser of the header raises, before anything of the claimed size is allocated.
     """
-    long = data[6:7] != b"\x01"
-    at = 12 + int.from_bytes(data[8:12], "little") if long else 10 + int.from_bytes(data[8:10], "little")
-    shape, fortran, dtype = _header(bytes(data[: min(at, _MOST_HEADER)]))
-    if math.prod(shape) * dtype.itemsize != len(data) - at:
-        raise WireError(f"{len(data) - at} bytes for an array of shape {shape} and dtype {dtype}")
     try:
+        shape, fortran, dtype, at = _header(data)
+        if dtype.hasobject or dtype.subdtype or not dtype.itemsize or any(side < 0 for side in shape):
+            raise ValueError(f"dtype {dtype} and shape {shape}")
+        if math.prod(shape) * dtype.itemsize != len(data) - at:
+            raise ValueError(f"{len(data) - at} bytes for an array of shape {shape} and dtype {dtype}")
         return np.ndarray(shape, dtype, data, at, order="F" if fortran else "C")
-    except Exception as error:  # more dimensions than numpy has, sides beyond its integers
+    except Exception as error:  # of Python's parser of literals, and of numpy's of dtypes: any may come
         raise WireError(f"not an array in numpy's format ({type(error).__name__}: {str(error)[:100]})") from None
+
+
+def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Return shape, Fortran's order, dtype, and where the numbers begin.
+
+    As numpy reads it, but for its second try on what Python 2 wrote, which takes long. May raise anything.
+    """
+    form = _LENGTHS[bytes(data[6:8])]
+    (length,), start = form.unpack_from(data, 8), 8 + form.size
+    if not data.startswith(npy.MAGIC_PREFIX) or start + length > len(data) or length > _LONGEST_HEADER:
+        raise ValueError(f"it starts with {bytes(data[:10])!r}")
+    return *_parsed(bytes(data[start : start + length])), start + length
 
 
 @lru_cache(maxsize=4096)
-def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, order and dtype; many arrays of a model have the same header. Raises WireError."""
-    try:
-        stream = io.BytesIO(head)
-        shape, fortran, dtype = _HEADERS[npy.read_magic(stream)](stream)
-        whole = stream.tell() == len(head)
-        if not whole or dtype.hasobject or dtype.subdtype or not dtype.itemsize or any(side < 0 for side in shape):
-            raise ValueError(f"dtype {dtype} and shape {shape}")
-        return shape, fortran, dtype
-    except Exception as error:  # numpy evaluates the header as Python's literals: any of its errors may come
-        raise WireError(f"not an array in numpy's format ({type(error).__name__}: {str(error)[:100]})") from None
+def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, Fortran's order and dtype; many arrays of a model have the same header. May raise anything."""
+    told = ast.literal_eval(header.decode("latin1"))
+    shape, fortran = told["shape"], told["fortran_order"]
+    if not (isinstance(shape, tuple) and all(isinstance(side, int) for side in shape) and isinstance(fortran, bool)):
+        raise ValueError(f"shape {shape} and Fortran order {fortran}")
+    if len(told) != 3:
+        raise ValueError("the header says more than dtype, order and shape")
+    return shape, fortran, npy.descr_to_dtype(told["descr"])
 
 
 def to_array(x: Tensor, untyped: bool = False) -> Array:
@@ -222,6 +236,29 @@ def finite_as(array: Array, like: Array | Tensor | None) -> bool:
     return (
         like is not None and base.dtype.kind in "fc" and base.shape == values.shape and not bad[np.isfinite(base)].any()
     )
+
+
+def energy_of_change(array: Array, before: Array | None) -> float:
+    """Return the sum of the squares of the difference of two arrays that no frame carries; 0 where they hold no numbers.
+
+    ``before`` counts as zeros where it is missing or of another shape.
+    """
+    values, base = (None if each is None else _numbers(each) for each in (array, before))
+    if values is None:
+        return 0.0
+    change = values if base is None or base.shape != values.shape else values - base
+    return float(np.sum(np.abs(change) ** 2))
+
+
+def _numbers(array: Array) -> np.ndarray[Any, Any] | None:
+    """Return what an array holds, in 128 bits; None where these are no numbers."""
+    if array.stype != _NUMPY:
+        return None
+    try:
+        values = read_npy(array.data)
+    except WireError:
+        return None
+    return values.astype(np.complex128) if values.dtype.kind in _KINDS else None
 
 
 def _array(values: np.ndarray[Any, Any], untyped: bool) -> Array:

@@ -84,8 +84,8 @@ def encode_update(
 ) -> Update:
     """Return ``values`` as seen from ``view``. ``exact``: patterns of names that travel losslessly, beside NaN.
 
-    ``differences_only``: no difference to zeros instead of one to what the other end has. Raises ValueError from the
-    compressor; neither values nor view nor state are changed.
+    ``differences_only``: nothing goes otherwise that has a difference to what the other end has, though its last bit
+    may round off. Raises ValueError from the compressor; neither values nor view nor state are changed.
     """
     given, verbatim, alone, lossless = dict[str, Tensor](), set[str](), set[str](), set[str]()
     for name, x in values.items():
@@ -95,14 +95,15 @@ def encode_update(
         must = must_be_exact(name, x, exact, view.new) or (base is not None and _is_masked(x, base))
         if difference is None or must or not all_finite(difference):
             lossless.add(name)
-            if base is None or difference is None or not same_bits(plus(base, difference), x):
+            stays = differences_only and difference is not None and all_finite(difference)
+            if base is None or difference is None or not (stays or same_bits(plus(base, difference), x)):
                 given[name] = x
                 verbatim.add(name)
         elif not (view.new or differences_only) and x.dtype.is_floating_point and energy(x) < energy(difference):
             given[name] = x
             alone.add(name)
     message, new_state, report = compressor.compress(given, state, signals, seed, exact=lossless)
-    for name in given.keys() - verbatim - lossless:
+    for name in () if differences_only else given.keys() - verbatim - lossless:
         if not message[name].codec.lossless or name not in view.same or name in alone:
             continue
         if _rounds_off(message[name], given[name], view.base(name, values[name]), values[name]):
