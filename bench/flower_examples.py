@@ -25,7 +25,8 @@ from typing import Any
 XGB = {"params.nthread": 1}
 OFFLINE = {
     "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "FLWR_TELEMETRY_ENABLED": "0", "OMP_NUM_THREADS": "1",
-    "KERAS_BACKEND": "torch", "TOKENIZERS_PARALLELISM": "false", "JAX_PLATFORMS": "cpu", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "KERAS_BACKEND": "torch", "TOKENIZERS_PARALLELISM": "false", "JAX_PLATFORMS": "cpu",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
 }  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def apps() -> list:
         App("quickstart-pandas", "quickstart-pandas", "printed", 4, text=r"Aggregated histogram: .*\[ *(\d+)"),
         App("federated-vae", "federated-vae", "clients loss", 2),
         App("xgboost-comprehensive (bagging)", "xgboost-comprehensive", "clients auc", 5, XGB),
-        App("xgboost-comprehensive (cyclic)", "xgboost-comprehensive", "clients auc", 5, {**XGB, "train-method": "cyclic"}),
+        App("xgboost-comprehensive (cyclic)", "xgboost-comprehensive", "clients auc", 5, XGB | {"train-method": "cyclic"}),
     ]  # fmt: skip
     step = "flower-simulation-step-by-step-pytorch/my-awesome-app"
     older = [

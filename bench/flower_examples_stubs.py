@@ -141,7 +141,7 @@ def install(vision: bool) -> None:
 
 
 def tiny_bert(folder: Path, sentences: list[str], labels: list[int]) -> Path:
-    """Write a small BERT and its tokenizer, made from these sentences; it has seen them, as the hub's model has text."""
+    """Write a small BERT and its tokenizer, made from these sentences; it saw them, as the hub's model saw text."""
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 

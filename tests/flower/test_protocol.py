@@ -45,7 +45,7 @@ fates = st.lists(st.builds(Fate, u32, st.sampled_from(Outcome), f32), max_size=4
 losses = st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), max_size=4).map(tuple)
 signal = st.floats(-1, 1, width=32)
 i32 = st.integers(-(2**31), 2**31 - 1)
-instructions = st.builds(Instructions, text, i32, i32, signal, signal, text, fates, losses)
+instructions = st.builds(Instructions, text, i32, i32, signal, signal, signal, text, fates, losses)
 packages = st.builds(
     Package, u32, u32, u32, st.binary(min_size=32, max_size=32), instructions, ids, st.binary(max_size=40),
     st.lists(ids, max_size=3).map(tuple), places, places, places, others, st.sampled_from([0, UNTYPED, ALL_EXACT]),
