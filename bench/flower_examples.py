@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 XGB = {"params.nthread": 1}
+CYCLIC = XGB | {"train-method": "cyclic"}
 OFFLINE = {
     "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "FLWR_TELEMETRY_ENABLED": "0", "OMP_NUM_THREADS": "1",
     "KERAS_BACKEND": "torch", "TOKENIZERS_PARALLELISM": "false", "JAX_PLATFORMS": "cpu",
@@ -56,7 +57,7 @@ def apps() -> list:
         App("quickstart-pandas", "quickstart-pandas", "printed", 4, text=r"Aggregated histogram: .*\[ *(\d+)"),
         App("federated-vae", "federated-vae", "clients loss", 2),
         App("xgboost-comprehensive (bagging)", "xgboost-comprehensive", "clients auc", 5, XGB),
-        App("xgboost-comprehensive (cyclic)", "xgboost-comprehensive", "clients auc", 5, XGB | {"train-method": "cyclic"}),
+        App("xgboost-comprehensive (cyclic)", "xgboost-comprehensive", "clients auc", 5, CYCLIC),
     ]  # fmt: skip
     step = "flower-simulation-step-by-step-pytorch/my-awesome-app"
     older = [

@@ -114,7 +114,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _seed(seed: int) -> None:
     random.seed(seed), torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002: what the examples draw from
+    np.random.seed(seed)  # noqa: NPY002
 
 
 @contextlib.contextmanager

@@ -40,8 +40,8 @@ import thinwire as tw
 imported = time.perf_counter()
 tw.dumps({"x": tw.encode(tw.parse("TopK(0.01, values=Uniform(bits=8))"), x)})
 from thinwire.compressors import compressors
-compressors["hggtopk"].compress(x, "x", 0.01)
-compressors["topk"].compress(x, "x", 0.01)
+compressors["hggtopk"].compress(x, "x", ratio=0.01)
+compressors["topk"].compress(x, "x", ratio=0.01)
 print(imported - started, time.perf_counter() - imported)
 """
 
