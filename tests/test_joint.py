@@ -319,3 +319,17 @@ def test_rungs_and_scales() -> None:
     assert coarser(tw.LowRank(nmse=0.1), 2.0) == tw.LowRank(nmse=0.4)
     assert coarser(tw.TopK(0.1), 2.0) == tw.TopK(0.1)
     assert Signals().curves == {}
+
+
+@pytest.mark.parametrize("total_bytes", [1200, 1500, 3000])
+def test_bits_that_were_settled_on_are_those_of_the_next_messages(total_bytes: int) -> None:
+    """Vectors have no step to scale: between two measurements their bits are remembered, and the budget used."""
+    compressor, state = tw.Compressor(tw.ByteBudget(total_bytes=total_bytes)), dict[str, torch.Tensor]()
+    for round_ in range(1, 6):
+        noise = torch.Generator().manual_seed(round_)
+        tensors = {f"v{i}": torch.randn(60, generator=noise) for i in range(20)}
+        tensors["w"] = torch.randn(60, 60, generator=noise) ** 3
+        message, state, report = compressor.compress(tensors, state, Signals(round=round_))
+        bits = {getattr(sent.codec, "bits", None) for name, sent in message.items() if name != "w"}
+        assert 0.95 * total_bytes < len(tw.dumps(message)) <= total_bytes, (round_, report)
+        assert 7 not in bits

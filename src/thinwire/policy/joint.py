@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch
 from thinwire.codec import Codec, Spec, State
 from thinwire.kernels.search import following
 from thinwire.policy.allocate import Allocation, hull
-from thinwire.policy.ladder import between, coarsest_rung, families, implied_step, knob, rungs
+from thinwire.policy.ladder import between, coarsest_rung, families, implied_step, knob, rungs, turn, turned
 from thinwire.policy.plan import Curve, Plan, Signals, Trial, is_large
 from thinwire.policy.resolution import coarser, coarser_by
 
@@ -104,20 +105,25 @@ def rungs_around(
 
 @dataclass(frozen=True)
 class Last:
-    """What was settled on the last time: of every float tensor the step and the kind of codec; and how long ago."""
+    """What was settled on the last time: of every float tensor the step and the kind of codec; and how long ago.
+
+    ``knobs``: of codecs without a step, the number of bits or the density; NaN for others.
+    """
 
     steps: list[float]
     kinds: list[int]
+    knobs: list[float]
     age: int
 
     def plan(self, specs: Mapping[str, Spec], known: Sizes, templates: Templates) -> Plan:
         """Return the same choice for new tensors."""
         plan: Plan = dict.fromkeys(specs, templates.small[0])
-        for (name, size), step, kind in zip(known.items(), self.steps, self.kinds, strict=True):
+        settled = zip(known.items(), self.steps, self.kinds, self.knobs, strict=True)
+        for (name, size), step, kind, value in settled:
             template = templates(specs[name])[kind]
             # A step of 0 is one of nothing sent: the last rung, of a codec that has such a one.
             made = rungs(template, *size, step, (0.0,) if step > 0 else ()) or (template,)
-            plan[name] = made[0] if step > 0 or knob(template) == "step" else template
+            plan[name] = made[0] if step > 0 or knob(template) == "step" else turned(template, value)
         return plan
 
 
@@ -127,7 +133,10 @@ def last(signals: Signals, known: Sizes, goal: float) -> Last | None:
         return None
     if not 1 / _ALIKE < float(signals.kept["goal"]) / max(goal, 1e-300) < _ALIKE:
         return None
-    return Last(signals.kept["steps"].tolist(), signals.kept["kinds"].tolist(), int(signals.kept["age"]))
+    steps, kinds = signals.kept["steps"].tolist(), signals.kept["kinds"].tolist()
+    # States of earlier versions lack the knobs.
+    knobs = signals.kept["knobs"].tolist() if "knobs" in signals.kept else [math.nan] * len(steps)
+    return Last(steps, kinds, knobs, int(signals.kept["age"]))
 
 
 def kept(signals: Signals, goal: Callable[[Mapping[str, Spec]], float], templates: Templates) -> State:
@@ -142,6 +151,7 @@ def kept(signals: Signals, goal: Callable[[Mapping[str, Spec]], float], template
     return {
         "steps": torch.tensor(steps, dtype=torch.float64),
         "kinds": torch.tensor(kinds, dtype=torch.int64),
+        "knobs": torch.tensor([turn(plan[name]) for name in known], dtype=torch.float64),
         "goal": torch.tensor(goal(specs), dtype=torch.float64),
         "age": torch.tensor(age),
     }

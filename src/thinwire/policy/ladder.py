@@ -74,6 +74,20 @@ def implied_step(codec: Codec, numel: int, energy: float) -> float | None:
     return None
 
 
+def turn(codec: Codec) -> float:
+    """Return a codec's bits or density, if that is what it is searched by; NaN for others."""
+    name = knob(codec)
+    return float(getattr(codec, name)) if name in ("bits", "density") else math.nan
+
+
+def turned(template: Codec, value: float) -> Codec:
+    """Return the template with bits or a density as ``turn`` told it; as it is where that is NaN or not for it."""
+    name = knob(template)
+    if name not in ("bits", "density") or math.isnan(value):
+        return template
+    return _with(template, name, int(value) if name == "bits" else value) or template
+
+
 def common_step(sizes: Mapping[str, tuple[int, float]], bits: float) -> float:
     """Return about the step at which tensors (elements, energy) take so many bits together; all Laplace, the worst."""
     total = sum(energy for _, energy in sizes.values()) or 1.0
