@@ -194,8 +194,8 @@ def test_a_head_returns_as_it_was() -> None:
 
 
 def test_what_no_file_can_hold_is_said_when_packing(tmp_path: Path) -> None:
-    source = save(tmp_path / "x.safetensors", {"x" * 300: torch.zeros(3)})
-    with pytest.raises(CheckpointError, match="300 bytes"):
+    source = save(tmp_path / "x.safetensors", {"x" * 1025: torch.zeros(3)})
+    with pytest.raises(CheckpointError, match="1025 bytes"):
         pack(source, tmp_path / "x.tw", Bounded("nmse", 0.1))
     with pytest.raises(CheckpointError, match="expected a safetensors file"):
         pack(tmp_path / "nowhere", tmp_path / "x.tw", Bounded("nmse", 0.1))
