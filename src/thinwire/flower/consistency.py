@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from thinwire.errors import WireError
 from thinwire.flower.names import answering, record_of, short
 from thinwire.flower.records import Arrays, kind_and_shape
 
+_BYTES = "bytes"
 Entries = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 
@@ -30,16 +32,10 @@ class Layout:
 
 
 def layout_of(arrays: Arrays, names: Mapping[str, str]) -> Layout:
-    """Return the layout of a reply; ``names``: what an array is called in the message that it answers.
-
-    One-dimensional integers may be bytes, of any number.
-    """
+    """Return the layout of a reply; ``names``: what an array is called in the message that it answers."""
     seen = {name: (_kind(x), tuple(x.shape)) for name, x in arrays.tensors.items()}
     seen |= {name: kind_and_shape(array) for name, array in arrays.others.items()}
-    entries = [
-        (names.get(name, name), kind, (-1,) if kind == "integers" and len(shape) == 1 else shape)
-        for name, (kind, shape) in seen.items()
-    ]
+    entries = [(names.get(name, name), kind, shape) for name, (kind, shape) in seen.items()]
     return Layout(tuple(sorted(entries)), tuple(sorted({record_of(name) for name in seen})))
 
 
@@ -50,7 +46,15 @@ def layout_of_answer(arrays: Arrays) -> Layout:
 
 
 def _kind(x: Tensor) -> str:
+    if x.dtype == torch.uint8 and x.dim() == 1:
+        return _BYTES
     return "floats" if x.dtype.is_floating_point else "integers"
+
+
+def _any_length(layout: Layout) -> Layout:
+    """Return a layout whose bytes may be of any number: tree ensembles grow."""
+    arrays = ((name, kind, (-1,) if kind == _BYTES else shape) for name, kind, shape in layout.arrays)
+    return replace(layout, arrays=tuple(arrays))
 
 
 class Consistency:
@@ -65,19 +69,25 @@ class Consistency:
         ``sent``: ``layout_of_answer`` of the message. Most decide, or those that are like it; where neither is so, all
         may be as they are. A lone reply is compared with the last ones.
         """
-        counts = Counter(replies.values())
-        usual = self._usual.get((kind, sent))
-        if len(replies) == 1 and usual is not None and usual.arrays == sent.arrays:
-            chosen = usual
-        else:
-            chosen = self._most(counts, sent, usual)
-            if 2 * counts[chosen] <= len(replies):
-                alike = Counter({layout: n for layout, n in counts.items() if layout.arrays == sent.arrays})
-                if not alike:
-                    return {}
-                chosen = self._most(alike, sent, usual)
-        self._usual[kind, sent] = chosen
+        (most, count), *_ = Counter(replies.values()).most_common(1)
+        if most.arrays != sent.arrays or 2 * count <= len(replies):
+            replies, sent = {key: _any_length(layout) for key, layout in replies.items()}, _any_length(sent)
+        chosen = self._chosen(kind, Counter(replies.values()), sent)
+        if chosen is None:
+            return {}
+        self._usual[kind, _any_length(sent)] = _any_length(chosen)
         return {key: WireError(_difference(layout, chosen)) for key, layout in replies.items() if layout != chosen}
+
+    def _chosen(self, kind: str, counts: Counter[Layout], sent: Layout) -> Layout | None:
+        """Return the layout that replies must have; None: any."""
+        usual, replies = self._usual.get((kind, _any_length(sent))), counts.total()
+        if replies == 1 and usual is not None and usual.arrays == sent.arrays:
+            return usual
+        chosen = self._most(counts, sent, usual)
+        if 2 * counts[chosen] > replies:
+            return chosen
+        alike = Counter({layout: n for layout, n in counts.items() if layout.arrays == sent.arrays})
+        return self._most(alike, sent, usual) if alike else None
 
     def _most(self, counts: Counter[Layout], sent: Layout, usual: Layout | None) -> Layout:
         return max(counts, key=lambda each: (counts[each], each.arrays == sent.arrays, each == usual, each == sent))
