@@ -267,7 +267,7 @@ class Deaf(LocalGrid):
 
 @pytest.mark.parametrize("fate", ["none", "one less", "None for one", "raises"])
 def test_a_grid_that_does_not_take_a_message_loses_that_message_alone(fate: str) -> None:
-    """Too large a payload, a node that is gone, a broken connection: nothing is waited for, the next round is as ever."""
+    """A payload too large, a node that is gone, a broken link: nothing is waited for, the next round is as ever."""
     inner = Deaf(app(), 2)
     grid = CompressedGrid(inner, "TopK(0.1)", "lossless")
 

@@ -60,7 +60,7 @@ replies = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(packages | replies, st.data())
 def test_round_trips_and_damage(body: Package | Reply, data: st.DataObject) -> None:
-    """What was written is read; a cut or a flipped bit before the frame, which has a checksum of its own, is noticed."""
+    """What was written is read; a cut or a flipped bit before the frame, which has its own checksum, is noticed."""
     raw, read = body.dumps(), type(body).loads
     assert read(raw) == body
     head = len(raw) - len(body.frame)
@@ -126,7 +126,7 @@ class Between(ClientApp):
             reply.content["arrays"].update(self.beside)
         return reply
 
-    def _rewritten(self, message: Message, stype: str, read, change) -> ArrayRecord:  # noqa: ANN001
+    def _rewritten(self, message: Message, stype: str, read, change) -> ArrayRecord:
         data = records.carried(message.content, stype)
         assert data is not None
         changed = change(read(data))

@@ -1,4 +1,4 @@
-"""What a client keeps between messages: in its Context or in a folder, damaged, lost, without a disk, and cleaned up."""
+"""What a client keeps between messages: in its Context or a folder, damaged, lost, without a disk, and cleaned up."""
 
 from __future__ import annotations
 
