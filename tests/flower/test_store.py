@@ -1,4 +1,4 @@
-"""What a client keeps between messages: in its Context or a folder, damaged, lost, without a disk, and cleaned up."""
+"""What a client keeps between messages: in its Context or in a folder, damaged, lost, without a disk, cleaned up."""
 
 from __future__ import annotations
 
@@ -126,6 +126,13 @@ def test_clean_goes_by_age_and_bytes_and_touches_nothing_else(root: Path, monkey
     clean(root)
     assert [folder.exists() for folder in folders] == [False, False, True, True]
     assert (kept / "one.jpg").exists()
+
+
+def test_a_parent_that_cannot_be_cleaned_is_used_all_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "clean", full)
+    store, _ = new_folder(context())
+    store.write("x", {"a": torch.ones(1)})
+    assert store.read("x")["a"] == 1
 
 
 def test_states_of_two_processes_are_not_mixed(root: Path) -> None:

@@ -18,6 +18,8 @@ from thinwire.flower.names import answering, record_of, short
 from thinwire.flower.records import Arrays, kind_and_shape
 
 _BYTES = "bytes"
+_ENOUGH = 3
+"""Lone replies like their message, and none unlike, after which one unlike is refused."""
 Entries = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 
@@ -58,36 +60,46 @@ def _any_length(layout: Layout) -> Layout:
 
 
 class Consistency:
-    """Compares the replies of one call with each other, and a lone reply with the last ones of its kind."""
+    """Compares the replies to one model with each other, and a lone reply with those before it.
+
+    Where most are like the message, or like each other, the few that differ are refused; where many differ they do so
+    by design (slices of a model, say), and all are fine.
+    """
 
     def __init__(self) -> None:
         self._usual: dict[tuple[str, Layout], Layout] = {}
+        self._seen: dict[tuple[str, Layout], Counter[bool]] = {}
+        """By kind of message and its layout: how many lone replies were like it, and how many were not."""
 
     def check(self, kind: str, replies: Mapping[int, Layout], sent: Layout) -> dict[int, WireError]:
-        """Return the replies to one model, by any number, that differ from the others, each with what differs.
+        """Return the replies, by any number, that cannot be aggregated with the others, each with what differs.
 
-        ``sent``: ``layout_of_answer`` of the message. Most decide, or those that are like it; where neither is so, all
-        may be as they are. A lone reply is compared with the last ones.
+        ``sent``: ``layout_of_answer`` of the message.
         """
-        (most, count), *_ = Counter(replies.values()).most_common(1)
-        if most.arrays != sent.arrays or 2 * count <= len(replies):
+        exact = sum(layout.arrays == sent.arrays for layout in replies.values())
+        if len(replies) == 1 or 2 * exact <= len(replies):
             replies, sent = {key: _any_length(layout) for key, layout in replies.items()}, _any_length(sent)
-        chosen = self._chosen(kind, Counter(replies.values()), sent)
-        if chosen is None:
-            return {}
-        self._usual[kind, _any_length(sent)] = _any_length(chosen)
-        return {key: WireError(_difference(layout, chosen)) for key, layout in replies.items() if layout != chosen}
+        if len(replies) == 1:
+            return self._check_lone(kind, *next(iter(replies.items())), sent)
+        counts, usual = Counter(replies.values()), self._usual.get((kind, sent))
+        alike = Counter({layout: count for layout, count in counts.items() if layout.arrays == sent.arrays})
+        if 2 * alike.total() >= len(replies):
+            chosen = self._most(alike, sent, usual)
+            fine = {chosen}
+        else:
+            chosen = self._most(counts, sent, usual)
+            fine = {chosen, *alike}
+            if 3 * counts[chosen] <= 2 * len(replies):
+                return {}
+        self._usual[kind, sent] = chosen
+        return {key: WireError(_difference(layout, chosen)) for key, layout in replies.items() if layout not in fine}
 
-    def _chosen(self, kind: str, counts: Counter[Layout], sent: Layout) -> Layout | None:
-        """Return the layout that replies must have; None: any."""
-        usual, replies = self._usual.get((kind, _any_length(sent))), counts.total()
-        if replies == 1 and usual is not None and usual.arrays == sent.arrays:
-            return usual
-        chosen = self._most(counts, sent, usual)
-        if 2 * counts[chosen] > replies:
-            return chosen
-        alike = Counter({layout: n for layout, n in counts.items() if layout.arrays == sent.arrays})
-        return self._most(alike, sent, usual) if alike else None
+    def _check_lone(self, kind: str, key: int, layout: Layout, sent: Layout) -> dict[int, WireError]:
+        seen, usual = self._seen.setdefault((kind, sent), Counter()), self._usual.setdefault((kind, sent), layout)
+        if layout != usual and not seen[False] and seen[True] >= _ENOUGH:
+            return {key: WireError(_difference(layout, usual))}
+        seen[layout.arrays == sent.arrays] += 1
+        return {}
 
     def _most(self, counts: Counter[Layout], sent: Layout, usual: Layout | None) -> Layout:
         return max(counts, key=lambda each: (counts[each], each.arrays == sent.arrays, each == usual, each == sent))

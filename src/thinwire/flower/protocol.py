@@ -8,7 +8,7 @@ counted by a varint (``wire/integers.py``).
               | decode seconds f32 | scale f32 | verbatim: gaps | alone: gaps | others: (position, name)
               | record | checksum u32 | frame
 
-The checksum is the CRC-32 of all bytes before it; frames are ordinary thinwire frames, with one of their own. A package
+The checksum is the CRC-32 of all bytes before it; frames, which are ordinary thinwire frames, have their own. A package
 takes a client from a reference that it holds, or from nothing, to the model of a message. One without a frame is a
 model that the client holds already. Every message to a node has a number of its own (``sequence``), and names the fate
 of the replies to earlier ones. Versions 1 to 3 had chains of steps, keyframes, and one reply in flight.

@@ -232,7 +232,7 @@ def finite_as(array: Array, like: Array | Tensor | None) -> bool:
 
 
 def energy_of_change(array: Array, before: Array | None) -> float:
-    """Return the sum of the squares of the difference of arrays that no frame carries; 0 where they hold no numbers.
+    """Return the sum of squares of the difference of two arrays that no frame carries; 0 where they hold no numbers.
 
     ``before`` counts as zeros where it is missing or of another shape.
     """
