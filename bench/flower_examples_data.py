@@ -1,8 +1,8 @@
 """Local files in the shape of the public data sets that Flower's examples download, and nothing else changed.
 
 ``serve_locally`` answers `datasets.load_dataset`, through which the examples and flwr-datasets get all data:
-partitions, shuffles and splits stay flwr-datasets' own. Where a set cannot be had offline, another takes its place under
-the same columns: census rows for HIGGS and Titanic, SST-2 for IMDB.
+partitions, shuffles and splits stay flwr-datasets' own. Where a set cannot be had offline, another takes its place
+under the same columns: census rows for HIGGS and Titanic, SST-2 for IMDB.
 """
 
 from __future__ import annotations

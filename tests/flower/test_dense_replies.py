@@ -374,3 +374,32 @@ def test_random_lies() -> None:
             is not None
         )
     assert 150 < taken < 1500
+
+
+def test_integers_of_another_number_are_refused_but_bytes_may_grow() -> None:
+    """Tree ensembles are bytes, of as many as each client has trees; counters and masks are not."""
+    lengths = {1: 4, EVIL: 6, 3: 4}
+
+    def answer(message: Message, context: Context) -> Message:
+        length = lengths[context.node_id]
+        arrays = ArrayRecord(
+            {name: Array(np.ones(length, array.dtype)) for name, array in message.content["arrays"].items()}
+        )
+        return Message(RecordDict({"arrays": arrays, "m": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+    for dtype, given, refused in (
+        ("int64", 4, True),
+        ("int8", 4, True),
+        ("uint8", 4, True),  # most answer with as many as they were sent: a mask
+        ("uint8", 9, False),
+        ("uint8", 0, False),
+    ):
+        for plain, app in ((True, client(answer)), (False, compress_client(client(answer)))):
+            grid = CompressedGrid(LocalGrid(app, 3))
+            for node in lengths:
+                grid.nodes[node].plain = plain
+            replies = one_round(grid, ArrayRecord({"x": Array(np.zeros(given, dtype))}))
+            assert {r.metadata.src_node_id for r in replies if r.has_error()} == ({EVIL} if refused else set()), (
+                dtype,
+                given,
+            )

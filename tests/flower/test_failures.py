@@ -158,3 +158,16 @@ def test_a_hostile_server_cannot_make_a_client_allocate(client_app, initial_arra
     grid = CompressedGrid(LocalGrid(compress_client(client_app, Limits(decoded_bytes=100)), 1))
     (reply,) = one_round(grid, initial_arrays)
     assert "100 bytes" in reply.error.reason
+
+
+def test_an_error_of_a_client_is_kept_short_and_shown_without_control_characters(initial_arrays, caplog) -> None:
+    def behave(message: Message, context: Context) -> Message:
+        raise RuntimeError("\x1b[31mred\u202e\n" + "long " * 10_000)
+
+    grid = CompressedGrid(LocalGrid(compress_client(client(behave)), 1))
+    (reply,) = one_round(grid, initial_arrays)
+    assert reply.has_error()
+    (record,) = [record for record in caplog.records if "node 1 in round 1" in record.getMessage()]
+    assert record.getMessage().isprintable()
+    assert len(record.getMessage()) < 1200
+    assert all(len(item.reason) < 1100 for item in grid.ledger)

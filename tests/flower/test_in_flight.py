@@ -245,3 +245,52 @@ def test_pushing_without_pulling_keeps_memory_bounded() -> None:
     assert not grid._newest
     assert len(grid.nodes[1].in_flight) == IN_FLIGHT
     assert len(grid._timer._left) <= IN_FLIGHT
+
+
+class Deaf(LocalGrid):
+    """Pushes what it likes of the messages: as SuperLink answers for what it does not take, or does not answer."""
+
+    fate = "all"
+
+    def push_messages(self, messages):
+        sent = list(messages)
+        if self.fate == "raises":
+            raise ConnectionError("SuperLink is gone")
+        if self.fate == "none":
+            engine.deflate(sent)
+            return []
+        ids = super().push_messages(sent[:-1] if self.fate != "all" else sent)
+        if self.fate != "all":
+            engine.deflate(sent[-1:])
+        return [*ids, None] if self.fate == "None for one" else ids
+
+
+@pytest.mark.parametrize("fate", ["none", "one less", "None for one", "raises"])
+def test_a_grid_that_does_not_take_a_message_loses_that_message_alone(fate: str) -> None:
+    """A payload too large, a node that is gone, a broken link: nothing is waited for, the next round is as ever."""
+    inner = Deaf(app(), 2)
+    grid = CompressedGrid(inner, "TopK(0.1)", "lossless")
+
+    def push(number: int) -> list[str]:
+        content = RecordDict(
+            {
+                "arrays": ArrayRecord({"w": Array(np.zeros(SHAPE, np.float32))}),
+                "config": ConfigRecord({"server-round": number, "number": number}),
+            }
+        )
+        return list(grid.push_messages([Message(content, node, "train") for node in (1, 2)]))
+
+    inner.fate = fate
+    if fate == "raises":
+        with pytest.raises(ConnectionError):
+            push(1)
+        ids = []
+    else:
+        ids = [message_id for message_id in push(1) if message_id]
+    assert len(list(grid.pull_messages(ids))) == len(ids) == (0 if fate in ("none", "raises") else 1)
+    assert not grid._waiting
+    assert not any(grid.nodes[node].in_flight for node in (1, 2))
+    inner.fate = "all"
+    replies = list(grid.pull_messages(push(2)))
+    assert len(replies) == 2
+    assert not any(reply.has_error() for reply in replies)

@@ -128,6 +128,13 @@ def test_clean_goes_by_age_and_bytes_and_touches_nothing_else(root: Path, monkey
     assert (kept / "one.jpg").exists()
 
 
+def test_a_parent_that_cannot_be_cleaned_is_used_all_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "clean", full)
+    store, _ = new_folder(context())
+    store.write("x", {"a": torch.ones(1)})
+    assert store.read("x")["a"] == 1
+
+
 def test_states_of_two_processes_are_not_mixed(root: Path) -> None:
     one, two = new_folder(context()), new_folder(context())
     assert one[1] != two[1]

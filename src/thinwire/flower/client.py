@@ -235,7 +235,28 @@ def _update(
     if received.clipping_norm is None:
         return update, 1.0
     beside = sum(records.energy_of_change(array, received.arrays.get(name)) for name, array in arrays.others.items())
+    _warn_unless_clipped(arrays, view, received.clipping_norm, beside, context)
     return update, _scale(update, view, received.clipping_norm, beside)
+
+
+def _warn_unless_clipped(arrays: Arrays, view: View, norm: float, beside: float, context: Context) -> None:
+    """Say that an update is about to be shortened that was not clipped: the app may mean another thing by the norm."""
+    bases = {name: view.bases.get(name) for name in arrays.tensors}
+    changes = (
+        x.double() - base.double()
+        for name, x in arrays.tensors.items()
+        if (base := bases[name]) is not None and base.shape == x.shape
+    )
+    own = math.sqrt(beside + sum(_squares(change.nan_to_num(0.0, 0.0, 0.0)) for change in changes))
+    if own > 1.01 * norm:
+        _log.warning(
+            "the update of node %s has a norm of %.4g, over the clipping_norm of %.4g that its message names, and is "
+            "scaled to that. With a differentially private strategy, let its clipping mod run inside thinwire's; if "
+            "clipping_norm means another thing in this app, call it otherwise in the config of its messages.",
+            context.node_id,
+            own,
+            norm,
+        )
 
 
 def _scale(update: Update, view: View, norm: float, beside: float) -> float:

@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from thinwire.errors import WireError
 from thinwire.flower.names import answering, record_of, short
 from thinwire.flower.records import Arrays, kind_and_shape
 
+_BYTES = "bytes"
 _ENOUGH = 3
 """Lone replies like their message, and none unlike, after which one unlike is refused."""
 Entries = tuple[tuple[str, str, tuple[int, ...]], ...]
@@ -32,16 +34,10 @@ class Layout:
 
 
 def layout_of(arrays: Arrays, names: Mapping[str, str]) -> Layout:
-    """Return the layout of a reply; ``names``: what an array is called in the message that it answers.
-
-    One-dimensional integers may be bytes, of any number.
-    """
+    """Return the layout of a reply; ``names``: what an array is called in the message that it answers."""
     seen = {name: (_kind(x), tuple(x.shape)) for name, x in arrays.tensors.items()}
     seen |= {name: kind_and_shape(array) for name, array in arrays.others.items()}
-    entries = [
-        (names.get(name, name), kind, (-1,) if kind == "integers" and len(shape) == 1 else shape)
-        for name, (kind, shape) in seen.items()
-    ]
+    entries = [(names.get(name, name), kind, shape) for name, (kind, shape) in seen.items()]
     return Layout(tuple(sorted(entries)), tuple(sorted({record_of(name) for name in seen})))
 
 
@@ -52,7 +48,15 @@ def layout_of_answer(arrays: Arrays) -> Layout:
 
 
 def _kind(x: Tensor) -> str:
+    if x.dtype == torch.uint8 and x.dim() == 1:
+        return _BYTES
     return "floats" if x.dtype.is_floating_point else "integers"
+
+
+def _any_length(layout: Layout) -> Layout:
+    """Return a layout whose bytes may be of any number: tree ensembles grow."""
+    arrays = ((name, kind, (-1,) if kind == _BYTES else shape) for name, kind, shape in layout.arrays)
+    return replace(layout, arrays=tuple(arrays))
 
 
 class Consistency:
@@ -72,6 +76,9 @@ class Consistency:
 
         ``sent``: ``layout_of_answer`` of the message.
         """
+        exact = sum(layout.arrays == sent.arrays for layout in replies.values())
+        if len(replies) == 1 or 2 * exact <= len(replies):
+            replies, sent = {key: _any_length(layout) for key, layout in replies.items()}, _any_length(sent)
         if len(replies) == 1:
             return self._check_lone(kind, *next(iter(replies.items())), sent)
         counts, usual = Counter(replies.values()), self._usual.get((kind, sent))

@@ -11,6 +11,7 @@ from typing import Any
 from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
+from thinwire.errors import escaped
 from thinwire.flower import records
 from thinwire.flower.diagnosis import Diagnosis, Retry, diagnose
 from thinwire.flower.downlink import Downlink, Retrying
@@ -27,6 +28,8 @@ from thinwire.registry import text
 from thinwire.zoo import compressor
 
 _MOST_RETRIES = 2
+_LONGEST_REASON = 1000
+"""Characters of a client's error that are kept and shown."""
 
 
 class CompressedGrid(Grid):
@@ -108,7 +111,8 @@ class CompressedGrid(Grid):
         with self._lock:
             replies, retries = self._open(self._timer.pull(newest))
             again = self._downlink.pack_again(retries)
-        self._push(again)
+        if again:
+            self._push(again)
         return replies
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
@@ -220,7 +224,7 @@ class CompressedGrid(Grid):
 
     def _failed(self, reply: Message, sent: Sent, elapsed_s: float) -> Diagnosis | None:
         """Note a client's error; returns why to send its message again, or None where there is nothing to try."""
-        node, reason = self.nodes[sent.node_id], reply.error.reason or ""
+        node, reason = self.nodes[sent.node_id], escaped(reply.error.reason or "", _LONGEST_REASON)
         node.miss(sent, elapsed_s)
         self._uplink.record_refusal(reason, sent)
         diagnosis = diagnose(reply.error.code, reason, sent.packed, node.proven)

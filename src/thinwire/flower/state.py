@@ -3,7 +3,8 @@
 A reply may be lost after error feedback kept what it left out, and several may be on their way at once. So feedback
 goes on as if every reply arrived (``pending``), and beside each reply whose fate is not known lies what undoes it: the
 residual before it, less the residual after it. The server's next message says which replies it took and which it waits
-for; of one that is neither, the undoing is added. ``target == sent + residual`` then holds for what the server has.
+for; of one that is neither, the undoing is added. ``target == sent + residual`` then holds for what the server has. (A
+residual that fades is undone as it was, not as it would have faded; a velocity, which goes on as it is, is not undone.)
 """
 
 from __future__ import annotations

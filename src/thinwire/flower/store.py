@@ -233,7 +233,8 @@ def new_folder(context: Context) -> tuple[FolderStore, dict[str, Any]]:
     """Return a store in a folder of its own, and the facts by which the context names it. Raises OSError."""
     parent = root(context)
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    clean(parent)
+    with contextlib.suppress(OSError):
+        clean(parent)
     handle = f"{context.run_id}-{context.node_id}-{secrets.token_hex(8)}"
     (parent / handle).mkdir(mode=0o700)  # fails where there is anything of this name, a link among it
     return FolderStore(parent / handle), {"folder": handle}

@@ -13,7 +13,7 @@ from flwr.app import Array, Error, Message
 from torch import Tensor
 
 from thinwire.codec import Encoded
-from thinwire.errors import WireError
+from thinwire.errors import WireError, escaped
 from thinwire.flower import records
 from thinwire.flower.consistency import Consistency, Layout, layout_of, layout_of_answer
 from thinwire.flower.diagnosis import Retry
@@ -31,6 +31,7 @@ from thinwire.wire import Limits, loads, loads_any
 from thinwire.wire.frame import INLINE_SCHEMA
 
 _log = logging.getLogger("thinwire")
+_LONGEST_REASON = 1000
 _ROOM_BYTES, _MODELS, _EXPANSION = 1 << 24, 4, 64
 """A reply of other arrays than were sent may decode to so much: in all, models, and times its own bytes."""
 
@@ -169,7 +170,8 @@ class Uplink:
             message.content = records.replace_arrays(message.content, records.to_records(arrays, order))
         return message
 
-    def _refused(self, reason: str, message: Message, sent: Sent, elapsed_s: float) -> Message:
+    def _refused(self, why: str, message: Message, sent: Sent, elapsed_s: float) -> Message:
+        reason = escaped(why, _LONGEST_REASON)
         self._nodes[sent.node_id].miss(sent, elapsed_s)
         _log.warning("the reply of node %d in round %d is refused: %s", sent.node_id, sent.round, reason)
         self.record_refusal(reason, sent)
