@@ -88,6 +88,8 @@ def test_a_list_of_weights_is_compressed_and_learns_the_same(kind) -> None:
     assert grid._rounds.number == 3
     assert {t.kind for t in grid.ledger if t.direction == "up"} == {"update"}
     assert {t.message for t in grid.ledger} == {"train", "evaluate"}
+    again = {t.kind for t in grid.ledger if (t.direction, t.message) == ("down", "train") and t.round > 1}
+    assert again == {"held"}  # it is the model that the evaluation brought, under another name
     assert len(grid.nodes.losses) == 2
     assert all(loss == pytest.approx(0.5) for loss in grid.nodes.losses)
 

@@ -25,7 +25,7 @@ from thinwire.flower import records, state
 from thinwire.flower.diagnosis import MISSING, PREFIX, RAISED
 from thinwire.flower.engine import CLIENT_RAISED, MOD_FAILED
 from thinwire.flower.losses import samples_of
-from thinwire.flower.names import counterparts, in_order, moved, record_of
+from thinwire.flower.names import counterparts, in_message, in_order, moved, record_of
 from thinwire.flower.policy_replay import caught_up
 from thinwire.flower.protocol import ALL_EXACT, ID_BYTES, NOTHING, STATELESS, UNTYPED, Package, Reply, model_hash
 from thinwire.flower.records import Arrays
@@ -141,6 +141,8 @@ def _receive(data: bytes, message: Message, context: Context, kept: ClientState,
     others = records.carried_beside(message.content)
     if others.keys() != {name for _, name in package.others}:
         raise WireError("other arrays travel beside the package than it says")
+    record = records.record_with(message.content, records.DOWN)
+    arrays = {in_message(name, record): array for name, array in arrays.items()}
     order = in_order(list(arrays), package.others)
     kept.hold(package.target[:ID_BYTES], tensors, package.keep, package.sequence, bool(package.frame))
     kept.save()

@@ -11,7 +11,7 @@ from flwr.app import Message, RecordDict
 from thinwire.flower import records
 from thinwire.flower.diagnosis import Diagnosis, Retry
 from thinwire.flower.ledger import Transfer, codecs_of
-from thinwire.flower.names import short
+from thinwire.flower.names import in_frames, short
 from thinwire.flower.nodes import Node, Nodes, Sent
 from thinwire.flower.protocol import ALL_EXACT, NOTHING, UNTYPED, Instructions, Package
 from thinwire.flower.records import Arrays
@@ -60,7 +60,8 @@ class Downlink:
         for message in messages:
             if id(message.content) not in contents:
                 arrays = records.read(message.content)
-                contents[id(message.content)] = arrays, Model.of(arrays.tensors)
+                named = {in_frames(name): x for name, x in arrays.tensors.items()}
+                contents[id(message.content)] = arrays, Model.of(named)
             arrays, model = contents[id(message.content)]
             node = self._nodes[int(message.metadata.dst_node_id)]
             if arrays.tensors and not node.plain:

@@ -11,6 +11,10 @@ _ANSWERS = {"fitres.parameters": "fitins.parameters"}
 """Records of replies in Flower's older API, and those of the messages that they answer."""
 
 
+_ONE_MODEL = {"evaluateins.parameters": "fitins.parameters"}
+"""Records of that API which hold the same model as another one: in frames both have the name of the latter."""
+
+
 def full_name(record: str, key: str) -> str:
     """Return the name that a tensor has in frames and states."""
     return record + _SEPARATOR + key
@@ -34,6 +38,16 @@ def records_of(names: Iterable[str]) -> tuple[str, ...]:
 def moved(name: str, record: str) -> str:
     """Return a full name in another record; the same one where ``record`` is empty."""
     return full_name(record, short(name)) if record else name
+
+
+def in_frames(name: str) -> str:
+    """Return the full name by which frames and references know an array of a message."""
+    return full_name(_ONE_MODEL.get(record_of(name), record_of(name)), short(name))
+
+
+def in_message(name: str, record: str) -> str:
+    """Invert ``in_frames``, given the record of the message that a package came in."""
+    return full_name(record, short(name)) if _ONE_MODEL.get(record) == record_of(name) else name
 
 
 def counterparts(reply: Sequence[str], sent: Iterable[str]) -> dict[str, str]:

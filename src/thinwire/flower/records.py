@@ -185,6 +185,11 @@ def carried(content: RecordDict, stype: str) -> bytes | None:
     return next((data for data in found if data is not None), None)
 
 
+def record_with(content: RecordDict, stype: str) -> str:
+    """Return the name of the record that carries our bytes; empty: none does."""
+    return next((name for name, each in content.array_records.items() if data_of(each, stype) is not None), "")
+
+
 def data_of(record: object, stype: str) -> bytes | None:
     """Return the bytes that ``carry`` put into a record, or None where it is another."""
     if not isinstance(record, ArrayRecord) or _KEY not in record or record[_KEY].stype != stype:
