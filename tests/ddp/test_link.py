@@ -92,7 +92,8 @@ def test_what_a_peer_claims_is_bounded(ranks: Ranks, row: list[int], then: list[
 def test_a_refusal_is_cut_where_it_leaves(ranks: Ranks) -> None:
     found = ranks.run(links.refused, {1: ("WireError", "w" * 100_000 + "\ud800")})
     assert {each.kind for each in found} == {"WireError"}
-    assert {len(each.text) for each in found} == {len("rank 1: ") + (1 << 16) - len("WireError\n")}
+    # On the wire at most 64 KiB; what an error shows of it is shorter still.
+    assert all(each.text.startswith("rank 1: www") and 1000 < len(each.text) < 2100 for each in found)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
