@@ -92,7 +92,7 @@ BAD = [
     ([*LINK, "--rtt", "50"], "'50'", "50ms"),
     ([*LINK, "--compute", "soon"], "'soon'", "12s"),
     ([*LINK, "--direction", "left"], "'left'", "up, down or both"),
-    ([*LINK, "--clients", "0"], "'0' given, expected a whole number from 1", "1 or more"),
+    ([*LINK, "--clients", "0"], "--clients: '0' given", "a whole number from 1"),
     ([*LINK, "--threads", "9999"], "9999", "cores"),
     ([*LINK, "--nmse", "7"], "7", "0 to 1"),
     ([*LINK, "--seed", "-1"], "-1", "seed"),
