@@ -126,6 +126,20 @@ def test_budget_is_kept_and_used(ratio: int, codec: str) -> None:
                                                     if x.is_floating_point()), rel=1e-3)  # fmt: skip
 
 
+@pytest.mark.parametrize("total_bytes", [14_000, 40_000])
+def test_a_budget_holds_what_must_be_exact_too(total_bytes: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "w": torch.randn(300, 200, generator=generator),
+        "norm.running_var": torch.rand(3000, generator=generator),
+    }
+    sent, _, _ = tw.Compressor(tw.ByteBudget(total_bytes=total_bytes)).compress(tensors, {}, exact=["norm.running_var"])
+    assert 0.97 * total_bytes < len(tw.dumps(sent)) <= total_bytes
+    assert torch.equal(tw.decode(sent["norm.running_var"]), tensors["norm.running_var"])
+    with pytest.raises(ValueError, match="of them what must be exact"):
+        tw.Compressor(tw.ByteBudget(total_bytes=5000)).compress(tensors, {}, exact=["norm.running_var"])
+
+
 @pytest.mark.parametrize("codec", ["Uniform()", "TopK(0.01)", "LowRank()"])
 def test_templates_without_a_step_keep_the_budget_too(codec: str) -> None:
     update = message()

@@ -152,6 +152,16 @@ def test_unnamed_vectors_of_mixed_scale_keep_every_element() -> None:
             assert np.all(np.abs(got - x) <= 0.02 * np.abs(x))
 
 
+def test_unnamed_variances_never_arrive_below_zero() -> None:
+    """A bound on the change alone would let one that falls from 100 to 0.01 arrive as -0.3: a NaN in its root."""
+    variances = np.geomspace(90, 2000, 60, dtype=np.float32)
+    fallen = np.random.default_rng(0).uniform(0, 0.02, 60).astype(np.float32)
+    seen: list[Tensors] = []
+    _, (reply,) = exchange({"0": W, "1": variances}, lambda got: seen.append(got) or {"arrays": {**got, "1": fallen}})
+    assert equal(opened(reply)["arrays"]["1"], fallen)
+    assert np.all(seen[-1]["1"] >= 0)
+
+
 def test_a_rule_by_name_makes_tensors_exact() -> None:
     rng, seen = np.random.default_rng(0), list[Tensors]()
     model = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from thinwire.feedback import Feedback
 from thinwire.kernels.distortion import energy, is_zero
 from thinwire.policy import Policy, Signals
 from thinwire.registry import child, parse, register
+from thinwire.wire import frame_bytes
 
 Tensors = dict[str, Tensor]
 
@@ -51,7 +53,8 @@ class Compressor:
         signals = replace(
             signals or Signals(), energies=energies, kept=_under("policy/", state), reserved_bytes=reserved
         )
-        sending = Sending(targets, specs(given), _histories(state), signals, seed)
+        framed = partial(_framed_with, kept_whole)
+        sending = Sending(targets, specs(given), _histories(state), signals, seed, framed)
         sent_tensors, kept_by_policy = sending.encoded(self.policy)
         message: Message = dict(kept_whole)
         new_state: State = {f"policy/{key}": value for key, value in kept_by_policy.items()}
@@ -100,6 +103,10 @@ class Compressor:
         if cut is not None:
             left = cut if left is None else left.add_(cut)
         return self.feedback.keep(left, pending, sent)
+
+
+def _framed_with(others: Mapping[str, Encoded], sent: Mapping[str, Encoded]) -> int:
+    return frame_bytes({**others, **sent})
 
 
 _TINY_BYTES = 256

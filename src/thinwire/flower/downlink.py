@@ -20,6 +20,9 @@ from thinwire.flower.rounds import Rounds
 from thinwire.policy import Signals
 from thinwire.zoo import compressor
 
+_WEIGHTS_LONGER = 3
+"""A client trains on the weights that it is sent first for the whole run: their bound is that of one so much longer."""
+
 Retrying = tuple[Sent, Diagnosis, Message]
 """What was sent, why it is sent again, and the client's error."""
 
@@ -46,7 +49,8 @@ class Downlink:
     def expect(self, messages: float) -> None:
         """Take note of how many messages a client is likely to train on in all."""
         self._told = replace(self._told, messages=messages)
-        self._references.use(compressor(self._spec, "down", messages))
+        differences, weights = (compressor(self._spec, "down", n) for n in (messages, _WEIGHTS_LONGER * messages))
+        self._references.use(differences, weights)
 
     def pack(self, messages: Sequence[Message], cohort: Sequence[int]) -> list[Sent]:
         """Return the messages as they should be sent. Strategies share one content among many: it is read once.

@@ -104,9 +104,10 @@ class References:
         self._paths: OrderedDict[tuple[bytes, bytes], Path] = OrderedDict()
         self._distances: OrderedDict[tuple[bytes, bytes], float] = OrderedDict()
 
-    def use(self, compressor: Compressor) -> None:
-        """Make differences with this compressor from now on."""
-        self._compressor = replace(compressor, feedback=NoFeedback())
+    def use(self, differences: Compressor, weights: Compressor | None = None) -> None:
+        """Compress so from now on: differences, and the weights that go to who holds nothing (by default likewise)."""
+        self._differences = replace(differences, feedback=NoFeedback())
+        self._weights = replace(weights or differences, feedback=NoFeedback())
 
     def path(self, model: Model, held: Sequence[bytes], signals: Signals, losses: Sequence[float | None]) -> Path:
         """Return the way to a model for a client that holds these references. Made once for all of equal history.
@@ -197,11 +198,12 @@ class References:
 
     def _tightened(self, base: Reference | None, round_: int) -> Compressor:
         """Scale a relative error bound so that its absolute error is about that of one round's difference."""
-        bound = getattr(self._compressor.policy, "nmse", None)
+        compressor = self._weights if base is None else self._differences
+        bound = getattr(compressor.policy, "nmse", None)
         factor = _WEIGHTS_TIGHTER if base is None else 1 / max(1, round_ - base.round)
         if bound is None or factor == 1:
-            return self._compressor
-        return replace(self._compressor, policy=replace(self._compressor.policy, nmse=bound * factor))  # type: ignore[type-var]
+            return compressor
+        return replace(compressor, policy=replace(compressor.policy, nmse=bound * factor))  # type: ignore[type-var]
 
 
 def _distance(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> float:

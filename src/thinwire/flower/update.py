@@ -26,9 +26,13 @@ from thinwire.flower.names import short
 from thinwire.kernels.distortion import all_finite, energy
 from thinwire.policy import Signals
 
-STATISTICS = "*running_mean *running_var *num_batches_tracked"
-"""What torch calls the buffers of its normalization layers: they are no weights, and no error of theirs is small."""
+STATISTICS = "*running_mean *running_var *num_batches_tracked *moving_mean *moving_variance"
+"""What torch and Keras call the buffers of their normalization layers: they are no weights, and no error of theirs is
+small."""
 _SAMPLE, _FEW, _MASKED = 2048, 4, 20
+_MOST_CHANNELS = 1 << 16
+_TINY_BYTES = 256
+"""Models of fewer bytes travel losslessly: what surrounds them is larger, so that nothing is saved by an error."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,13 @@ def encode_update(
     may round off. Raises ValueError from the compressor; neither values nor view nor state are changed.
     """
     given, verbatim, alone, lossless = dict[str, Tensor](), set[str](), set[str](), set[str]()
+    tiny = sum(x.numel() * x.itemsize for x in values.values()) < _TINY_BYTES
     for name, x in values.items():
         base = view.base(name, x)
         difference = None if base is None else minus(x, base)
         given[name] = x if difference is None else difference
-        must = must_be_exact(name, x, exact, view.new) or (base is not None and _is_masked(x, base))
+        must = tiny or must_be_exact(name, x, exact, view.new)
+        must = must or (base is not None and (_is_masked(x, base) or _may_be_variances(name, x, base)))
         if difference is None or must or not all_finite(difference):
             lossless.add(name)
             stays = differences_only and difference is not None and all_finite(difference)
@@ -164,6 +170,17 @@ def _is_masked(x: Tensor, base: Tensor) -> bool:
     if not bool((x.reshape(-1)[::step] == 0).any()):
         return False
     return int(((x == 0) & (base != 0)).sum()) * _MASKED > x.numel()
+
+
+def _may_be_variances(name: str, x: Tensor, base: Tensor) -> bool:
+    """Return whether it is a vector without a name that holds, as before, nothing below zero.
+
+    Flower's older API numbers its arrays. A variance that falls from 100 to 0.01 must not arrive as -0.3, which is
+    within 2**-8 of the change: the square root of it is NaN.
+    """
+    if x.dim() != 1 or not x.dtype.is_floating_point or x.numel() > _MOST_CHANNELS or not short(name).isdecimal():
+        return False
+    return not bool((x < 0).any() or (base < 0).any())
 
 
 def _has_few_values(x: Tensor) -> bool:

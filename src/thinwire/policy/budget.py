@@ -53,11 +53,11 @@ class ByteBudget:
     def options(self, specs: Mapping[str, Spec], signals: Signals) -> joint.Options:
         """Return the codecs to measure: coarse rungs first, then those next to what would be chosen."""
         if signals.curves:
-            return joint.refined(signals.curves, self._within(signals.curves, self._added_bytes(specs), specs))
+            return joint.refined(signals.curves, self._within(signals.curves, self._added_bytes(specs, signals), specs))
         known, last = self._known(specs, signals)
         if last and last.age < self.every - 1:
             return {}
-        payload_bytes = max(self._added_bytes(specs) - _RECORD_BYTES * len(specs), 0)
+        payload_bytes = max(self._added_bytes(specs, signals) - _RECORD_BYTES * len(specs), 0)
         around = joint.rungs_around(specs, known, self.below, last, common_step(known, 8 * payload_bytes))
         return joint.options(specs, self._templates(), around, known)
 
@@ -68,7 +68,7 @@ class ByteBudget:
             return last.plan(specs, known, self._templates())
         if not signals.curves:
             return {name: self.codec if is_large(spec, self.below) else self.small for name, spec in specs.items()}
-        return _codecs(self._within(signals.curves, self._added_bytes(specs), specs))
+        return _codecs(self._within(signals.curves, self._added_bytes(specs, signals), specs))
 
     def revise(self, trials: Sequence[Trial], specs: Mapping[str, Spec], signals: Signals) -> Plan | None:
         """Return a plan that comes nearer to the budget; None once the newest is the best.
@@ -85,7 +85,8 @@ class ByteBudget:
         if (other := self._other(trials, specs, signals, fitting, goal)) is not None:
             return other
         if fitting is None:
-            raise ValueError(self._too_small(specs, int(min(trial.frame_bytes for trial in trials))))
+            least = int(min(trial.frame_bytes for trial in trials))
+            raise ValueError(self._too_small(specs, least, signals.reserved_bytes))
         return None if fitting.plan == trials[-1].plan else fitting.plan
 
     def keep(self, signals: Signals) -> State:
@@ -128,10 +129,12 @@ class ByteBudget:
         exact = {name: tuple(replace(t.points[name], codec=t.plan[name]) for t in trials) for name in specs}
         yield _codecs(self._within(exact, goal, specs))
 
-    def _too_small(self, specs: Mapping[str, Spec], least: int) -> str:
+    def _too_small(self, specs: Mapping[str, Spec], least: int, reserved_bytes: int) -> str:
+        exact = f", {reserved_bytes:,} of them what must be exact" if reserved_bytes else ""
         return (
             f"a budget of {int(self.bytes_of(specs)):,} bytes is too small: {least:,} is the fewest that these "
-            f"{len(specs)} tensors take as {type(self).__name__} may code them; give total_bytes={least} or more"
+            f"{len(specs)} tensors take as {type(self).__name__} may code them{exact}; "
+            f"give total_bytes={least} or more"
         )
 
     def _known(self, specs: Mapping[str, Spec], signals: Signals) -> tuple[joint.Sizes, joint.Last | None]:
@@ -144,9 +147,9 @@ class ByteBudget:
     def _within(self, curves: Mapping[str, Curve], added_bytes: float, specs: Mapping[str, Spec]) -> Allocation:
         return within_bytes(curves, added_bytes, joint.weights(specs, self.below))
 
-    def _added_bytes(self, specs: Mapping[str, Spec]) -> float:
-        """Return about what tensors may add to a frame."""
-        return max(self.bytes_of(specs) - _HEAD_BYTES, 0)
+    def _added_bytes(self, specs: Mapping[str, Spec], signals: Signals) -> float:
+        """Return about what tensors may add to a frame, beside those that travel losslessly."""
+        return max(self.bytes_of(specs) - _HEAD_BYTES - signals.reserved_bytes, 0)
 
 
 def _every_bit(specs: Mapping[str, Spec]) -> Plan:
