@@ -99,10 +99,15 @@ def one(app: Any, args: argparse.Namespace) -> None:
         app = replace(app, config={**app.config, "num-server-rounds": args.rounds})
     folder = (args.older if app.older else args.examples) / app.folder
     done = len(args.runs.read_text().splitlines()) if args.runs.exists() else 0
-    for seed, side in [(seed, side) for seed in range(args.seeds) for side in args.sides][done:]:
+    for seed, side in planned_runs(args)[done:]:
         found = run_app(app, folder.resolve(), seed, side)
         with args.runs.open("a") as file:
             file.write(json.dumps(found) + "\n")
+
+
+def planned_runs(args: argparse.Namespace) -> list[tuple[int, str]]:
+    """Return seeds and sides; what is lossless ends as stock does or not, which one seed shows."""
+    return [(seed, side) for seed in range(args.seeds) for side in args.sides if seed == 0 or side != "lossless"]
 
 
 def _bert(stubs: Any, known: Any) -> Path:
@@ -142,7 +147,7 @@ def row(app: str, runs: Sequence[dict], side: str) -> dict[str, Any]:
 
 def in_a_process(name: str, args: argparse.Namespace, timeout_s: float = 3600) -> list[dict]:
     """Run one app in a process of its own, for its modules, its memory and its crashes: the next run has a new one."""
-    planned = [(seed, side) for seed in range(args.seeds) for side in args.sides]
+    planned = planned_runs(args)
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder) / "runs.jsonl"
         command = [sys.executable, __file__, *sys.argv[1:], "--only", name, "--runs", str(runs)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from flwr.client import Client, NumPyClient
+from flwr.client.mod import adaptiveclipping_mod, fixedclipping_mod
 from flwr.clientapp import ClientApp
 from flwr.common import (
     Code,
@@ -19,7 +20,14 @@ from flwr.common import (
     parameters_to_ndarrays,
 )
 from flwr.server import ServerApp, ServerAppComponents, ServerConfig
-from flwr.server.strategy import FedAdam, FedAvg, FedMedian, Strategy
+from flwr.server.strategy import (
+    DifferentialPrivacyClientSideAdaptiveClipping,
+    DifferentialPrivacyClientSideFixedClipping,
+    FedAdam,
+    FedAvg,
+    FedMedian,
+    Strategy,
+)
 
 from thinwire.flower import CompressedGrid, compress_client, compress_server, run_local
 
@@ -92,6 +100,50 @@ def test_a_list_of_weights_is_compressed_and_learns_the_same(kind) -> None:
     assert again == {"held"}  # it is the model that the evaluation brought, under another name
     assert len(grid.nodes.losses) == 2
     assert all(loss == pytest.approx(0.5) for loss in grid.nodes.losses)
+
+
+class Watching(FedAvg):
+    """Notes the norm of every contribution as the server has it, over the clipping norm of its message."""
+
+    def __init__(self) -> None:
+        super().__init__(initial_parameters=ndarrays_to_parameters(first()), min_available_clients=3)
+        self.shares: list[float] = []
+
+    def configure_fit(self, server_round, parameters, client_manager):
+        self.sent = parameters_to_ndarrays(parameters)
+        self.messages = super().configure_fit(server_round, parameters, client_manager)
+        return self.messages
+
+    def aggregate_fit(self, server_round, results, failures):
+        assert not failures
+        norm = float(self.messages[0][1].config["clipping_norm"])
+        for _, result in results:
+            got = parameters_to_ndarrays(result.parameters)
+            squares = sum(np.sum((x.astype(float) - y) ** 2) for x, y in zip(got, self.sent, strict=True))
+            self.shares.append(float(np.sqrt(squares)) / norm)
+        return super().aggregate_fit(server_round, results, failures)
+
+
+DP = {
+    "fixed": (fixedclipping_mod, lambda inner: DifferentialPrivacyClientSideFixedClipping(inner, 0.1, 0.5, 3)),
+    "adaptive": (
+        adaptiveclipping_mod,
+        lambda inner: DifferentialPrivacyClientSideAdaptiveClipping(inner, 0.1, 3, initial_clipping_norm=0.5),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DP)
+@pytest.mark.parametrize("uplink", ["auto", "TopK(0.01)", "qsgd"])
+def test_clipping_bounds_what_a_client_contributes(kind: str, uplink: str) -> None:
+    mod, private = DP[kind]
+    client = ClientApp(client_fn=lambda context: Walker().to_client(), mods=[mod])
+    watching, config = Watching(), ServerConfig(num_rounds=4)
+    components = ServerAppComponents(strategy=private(watching), config=config)
+    server = ServerApp(server_fn=lambda context: components)
+    run_local(compress_server(server, uplink), compress_client(client), 3)
+    assert len(watching.shares) == 12
+    assert 0.05 < max(watching.shares) <= 1 + 1e-6
 
 
 def test_the_first_model_may_come_from_a_client() -> None:

@@ -21,7 +21,7 @@ from thinwire.codec import decode, derive_seed, specs
 from thinwire.delta import plus
 from thinwire.errors import WireError
 from thinwire.feedback import NoFeedback
-from thinwire.flower import records, state
+from thinwire.flower import beside, records, state
 from thinwire.flower.diagnosis import MISSING, PREFIX, RAISED
 from thinwire.flower.engine import CLIENT_RAISED, MOD_FAILED
 from thinwire.flower.losses import samples_of
@@ -138,7 +138,7 @@ def _receive(data: bytes, message: Message, context: Context, kept: ClientState,
     check_places(len(tensors), package.verbatim, package.alone, package.exact)
     if package.frame and model_hash(tensors) != package.target:
         raise WireError(f"{MISSING}: what this client holds leads to another model than the server's")
-    others = records.carried_beside(message.content)
+    others = beside.unpack(records.carried_beside(message.content), limits.decoded_bytes)
     if others.keys() != {name for _, name in package.others}:
         raise WireError("other arrays travel beside the package than it says")
     record = records.record_with(message.content, records.DOWN)
@@ -206,7 +206,7 @@ def _compressed(reply: Message, message: Message, context: Context, received: Re
         after = before | update.state if received.clipping_norm is not None else update.state
         kept.replied(exchange, before, after, Answered(package.sequence, exchange, round_, turn), round_)
         kept.save()
-    reply.content = records.with_data(reply.content, body, records.UP, arrays.others)
+    reply.content = records.with_data(reply.content, body, records.UP, beside.pack(arrays.others))
     return reply
 
 
@@ -236,12 +236,12 @@ def _update(
     update = encode_update(arrays.tensors, view, uplink, caught, signals, seed, told.exact, differences_only=clipped)
     if received.clipping_norm is None:
         return update, 1.0
-    beside = sum(records.energy_of_change(array, received.arrays.get(name)) for name, array in arrays.others.items())
-    _warn_unless_clipped(arrays, view, received.clipping_norm, beside, context)
-    return update, _scale(update, view, received.clipping_norm, beside)
+    others = sum(records.energy_of_change(array, received.arrays.get(name)) for name, array in arrays.others.items())
+    _warn_unless_clipped(arrays, view, received.clipping_norm, others, context)
+    return update, _scale(update, view, received.clipping_norm, others)
 
 
-def _warn_unless_clipped(arrays: Arrays, view: View, norm: float, beside: float, context: Context) -> None:
+def _warn_unless_clipped(arrays: Arrays, view: View, norm: float, others: float, context: Context) -> None:
     """Say that an update is about to be shortened that was not clipped: the app may mean another thing by the norm."""
     bases = {name: view.bases.get(name) for name in arrays.tensors}
     changes = (
@@ -249,7 +249,7 @@ def _warn_unless_clipped(arrays: Arrays, view: View, norm: float, beside: float,
         for name, x in arrays.tensors.items()
         if (base := bases[name]) is not None and base.shape == x.shape
     )
-    own = math.sqrt(beside + sum(_squares(change.nan_to_num(0.0, 0.0, 0.0)) for change in changes))
+    own = math.sqrt(others + sum(_squares(change.nan_to_num(0.0, 0.0, 0.0)) for change in changes))
     if own > 1.01 * norm:
         _log.warning(
             "the update of node %s has a norm of %.4g, over the clipping_norm of %.4g that its message names, and is "
@@ -261,14 +261,14 @@ def _warn_unless_clipped(arrays: Arrays, view: View, norm: float, beside: float,
         )
 
 
-def _scale(update: Update, view: View, norm: float, beside: float) -> float:
+def _scale(update: Update, view: View, norm: float, others: float) -> float:
     """Return the factor on decoded differences that keeps the whole contribution within a norm.
 
     Compression may lengthen an update that was clipped, and what it adds must not count against other clients'
-    privacy. What travels as it is cannot be shortened, and was not lengthened; ``beside``: the energy of what travels
+    privacy. What travels as it is cannot be shortened, and was not lengthened; ``others``: the energy of what travels
     beside the update. What the server's sum rounds is allowed for, in the dtype that it has.
     """
-    fixed, scaled, rounding = beside, 0.0, 0.0
+    fixed, scaled, rounding = others, 0.0, 0.0
     for at, (name, encoded) in enumerate(update.message.items()):
         x, base = decode(encoded), view.bases.get(name)
         base = base if base is not None and base.shape == x.shape else None

@@ -6,9 +6,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from flwr.app import Message, RecordDict
+from flwr.app import Array, Message, RecordDict
 
-from thinwire.flower import records
+from thinwire.flower import beside, records
 from thinwire.flower.diagnosis import Diagnosis, Retry
 from thinwire.flower.ledger import Transfer, codecs_of
 from thinwire.flower.names import in_frames, short
@@ -107,8 +107,9 @@ class Downlink:
         sent.told = told.fates
         node.send(sent)
         data = self._package(sent, path, node.keep(), told).dumps()
-        sent.message = _like(message, records.with_data(message.content, data, records.DOWN, arrays.others))
-        self._record(sent, path, len(data))
+        others = beside.pack(arrays.others)
+        sent.message = _like(message, records.with_data(message.content, data, records.DOWN, others))
+        self._record(sent, path, len(data), others)
         return sent
 
     def _package(self, sent: Sent, path: Path, keep: tuple[bytes, ...], told: Instructions) -> Package:
@@ -143,8 +144,7 @@ class Downlink:
             self._ledger.append(Transfer(round_, sent.node_id, "down", "dense", size, size, message=sent.kind))
         return sent
 
-    def _record(self, sent: Sent, path: Path, size: int) -> None:
-        beside = sum(len(array.data) for array in sent.arrays.others.values())
+    def _record(self, sent: Sent, path: Path, size: int, others: Mapping[str, Array]) -> None:
         sizes = {short(name): t.payload_bytes for name, t in path.report.tensors.items()}
         self._ledger.append(
             Transfer(
@@ -152,7 +152,7 @@ class Downlink:
                 sent.node_id,
                 "down",
                 path.kind,
-                size + beside,
+                size + beside.travelling_bytes(others),
                 sent.arrays.dense_bytes,
                 path.report.nmse if path.frame else None,
                 path.encode_s,
@@ -160,7 +160,7 @@ class Downlink:
                 message=sent.kind,
                 record=sent.record,
                 codecs=codecs_of(path.report),
-                not_compressed=beside,
+                not_compressed=beside.as_they_are_bytes(others),
             )
         )
 

@@ -2,7 +2,7 @@
 
 One Array with our own ``stype`` carries everything: a peer without thinwire fails loudly on it instead of averaging
 garbage, and many-layer models cost one object instead of two a tensor. An array that no frame carries (complex64,
-uint32, strings, another serialization) stays beside it as it is.
+uint32, strings, another serialization) travels beside it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Arrays:
     tensors: dict[str, Tensor]
     """Those that frames carry, in order. They share memory with the message: to be read only."""
     others: dict[str, Array]
-    """Those that travel beside, as they are."""
+    """Those that travel beside."""
     order: tuple[str, ...] = ()
     """All names, in the order of the message."""
     untyped: bool = False

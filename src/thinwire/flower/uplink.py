@@ -14,7 +14,7 @@ from torch import Tensor
 
 from thinwire.codec import Encoded
 from thinwire.errors import WireError, escaped
-from thinwire.flower import records
+from thinwire.flower import beside, records
 from thinwire.flower.consistency import Consistency, Layout, layout_of, layout_of_answer
 from thinwire.flower.diagnosis import Retry
 from thinwire.flower.engine import MOD_FAILED, set_message_id, set_reply_to
@@ -127,9 +127,10 @@ class Uplink:
         frame = self._frame(reply, sent)
         check_full(frame)
         check_places(len(frame), reply.verbatim, reply.alone)
-        beside = records.carried_beside(message.content)
-        if beside.keys() != {name for _, name in reply.others}:
+        carried = records.carried_beside(message.content)
+        if carried.keys() != {name for _, name in reply.others}:
             raise WireError("other arrays travel beside the update than it says")
+        unpacked = beside.unpack(carried, _most_bytes(sent, beside.travelling_bytes(carried)))
         order = in_order(list(frame), reply.others)
         _check_records(order, message)
         bases = counterparts(list(frame), sent.model.tensors)
@@ -138,19 +139,17 @@ class Uplink:
         decoded = apply_update(frame, reply.verbatim, reply.alone, view, reply.scale)
         fresh = {name: records.to_array(x, untyped) for name, x in decoded}
         tensors = {name: records.view(array) for name, array in fresh.items()}
-        others = records.read_untrusted(beside)
+        others = records.read_untrusted(unpacked)
         arrays = Arrays(tensors | others.tensors, others.others, order, untyped)
         _check_values(arrays, sent)
-        beside_bytes = sum(len(array.data) for array in beside.values())
         took_s = time.perf_counter() - started
-        transfer = self._transfer(reply, len(data), beside_bytes, frame, arrays, sent, took_s)
-        return Opened(message, sent, elapsed_s, arrays, {**fresh, **beside, **others.fresh}, transfer, reply)
+        transfer = self._transfer(reply, len(data), carried, frame, arrays, sent, took_s)
+        return Opened(message, sent, elapsed_s, arrays, {**fresh, **unpacked, **others.fresh}, transfer, reply)
 
     def _frame(self, reply: Reply, sent: Sent) -> dict[str, Encoded]:
         if not _has_schema(reply.frame):
             return loads(reply.frame, {moved(name, reply.record): spec for name, spec in sent.model.specs.items()})
-        most = _ROOM_BYTES + _MODELS * sent.arrays.dense_bytes + _EXPANSION * len(reply.frame)
-        return loads_any(reply.frame, Limits(decoded_bytes=most))
+        return loads_any(reply.frame, Limits(decoded_bytes=_most_bytes(sent, len(reply.frame))))
 
     def _accepted(self, opened: Opened) -> Message:
         sent, node, message = opened.sent, self._nodes[opened.sent.node_id], opened.message
@@ -210,7 +209,7 @@ class Uplink:
         self,
         reply: Reply,
         size: int,
-        beside: int,
+        carried: Mapping[str, Array],
         frame: Mapping[str, Encoded],
         arrays: Arrays,
         sent: Sent,
@@ -221,7 +220,7 @@ class Uplink:
             sent.node_id,
             "up",
             "update",
-            size + beside,
+            size + beside.travelling_bytes(carried),
             arrays.dense_bytes,
             reply.nmse,
             reply.encode_s,
@@ -230,8 +229,13 @@ class Uplink:
             message=sent.kind,
             record=", ".join(records_of(arrays.order)),
             codecs={short(name): str(encoded.codec) for name, encoded in frame.items()},
-            not_compressed=beside,
+            not_compressed=beside.as_they_are_bytes(carried),
         )
+
+
+def _most_bytes(sent: Sent, travelling: int) -> int:
+    """Return how much a reply of so many bytes may decode to."""
+    return _ROOM_BYTES + _MODELS * sent.arrays.dense_bytes + _EXPANSION * travelling
 
 
 def _has_schema(frame: bytes) -> bool:
