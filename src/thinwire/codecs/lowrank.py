@@ -15,6 +15,7 @@ from thinwire.errors import WireError
 from thinwire.kernels import linalg
 from thinwire.kernels.distortion import nmse
 from thinwire.kernels.linalg import Factors
+from thinwire.kernels.matrix import Matrix
 from thinwire.registry import child, parse
 
 _MOST_BITS = 12
@@ -25,6 +26,7 @@ _FEW_RANKS = 16
 """Up to this rank, factors may hold more elements than the matrix: few bits each make up for it where it is small."""
 _EXACT_SIDE = 512
 _REACHES = (56, 120, 248)
+_BLUR = 2.0
 _TRIALS = 8
 _ROWS = 256
 """Rows decoded at a time: the float64 product is never whole in memory."""
@@ -90,11 +92,11 @@ class LowRank(Codec, id="lowrank", tag=24):
     def to_parts(self, x: Tensor, seed: int, history: State) -> tuple[dict[str, Tensor], State]:
         """Return ``{"left": int32 (m, r), "right": int32 (n, r), "scale": (1,)}``; ``range`` remembers ``right``."""
         assert self.rank is not None
-        y, peak = _normalized(x)
+        y = _matrix(x)
         columns = self._columns(self.rank, y)
         warm = self.method == "range" and columns < min(y.shape)
         factors = _components(y, columns, seed, history.get("right") if warm else None)
-        return self._parts(x, y, peak, factors), {"right": factors[1].to(Spec.of(x).working)} if warm else {}
+        return self._parts(x, y, factors), {"right": factors[1].to(Spec.of(x).working)} if warm else {}
 
     def size(self, parts: Mapping[str, Tensor]) -> int:
         """Return the rank."""
@@ -141,40 +143,42 @@ class LowRank(Codec, id="lowrank", tag=24):
         return replace(self, rank=rank, ratio=None, bits=bits) if smaller else None
 
     def _within(self, bound: float, x: Tensor, seed: int) -> Codec | None:
-        y, peak = _normalized(x)
-        if peak == 0.0 or bound == 0.0:
-            return None if peak else replace(self, rank=1, nmse=None, bits=8)
+        y = _matrix(x)
+        if y.energy == 0.0:
+            return replace(self, rank=1, nmse=None, bits=8)
+        if bound == 0.0:
+            return None
         rank, step, bits = linalg.cheapest_rank(self._spectrum(y, bound, seed), y, bound)
         if rank > _most_rank(*y.shape):
             return None
         # No source takes an entropy-coded quantizer more bits than a Gaussian of its variance, under one error.
-        if bits > min(y.numel() * (0.25 - math.log2(bound) / 2), 8 * Spec.of(x).nbytes):
+        if bits > min(x.numel() * (0.25 - math.log2(bound) / 2), 8 * Spec.of(x).nbytes):
             return None
         factors = linalg.leading(_components(y, self._columns(rank, y), seed, None), rank)
         codec = replace(self, rank=rank, nmse=None, bits=8)
-        return codec._verified(x, y, peak, factors, bound, linalg.largest(*factors) / step)
+        return codec._verified(x, y, factors, bound, linalg.largest(*factors) / step)
 
-    def _spectrum(self, y: Tensor, bound: float, seed: int) -> Tensor:
+    def _spectrum(self, y: Matrix, bound: float, seed: int) -> Tensor:
         """Return the singular values; of a large y, enough for ``bound`` or as many as are worth a sketch."""
         if self.method == "svd" or min(y.shape) <= _EXACT_SIDE:
             return linalg.singular_values(y)
         for reach in _REACHES:
             strengths = linalg.strengths(_components(y, self._columns(reach, y), seed, None))
-            if linalg.missing(strengths, y) <= bound / 2:
+            missing = linalg.missing(strengths, y)
+            # No later component is stronger than the weakest of these, but for what the sketch blurs.
+            more = (_REACHES[-1] - reach) * _BLUR * float(strengths.min().square()) / y.energy
+            if missing <= bound / 2 or missing - more > bound:
                 break
         return strengths
 
-    def _verified(
-        self, x: Tensor, y: Tensor, peak: float, factors: Factors, bound: float, level: float
-    ) -> Codec | None:
+    def _verified(self, x: Tensor, y: Matrix, factors: Factors, bound: float, level: float) -> Codec | None:
         """Return the codec of the fewest bits that decodes to within ``bound``, from a first guess of the level."""
         cut, best, fewest = linalg.missing(linalg.strengths(factors), y), None, math.inf
         for _ in range(_TRIALS):
             level = min(max(level, 1.0), _MOST_LEVEL)
             bits = round(math.log2(level + 1.0) + 1.0, 3)
             codec = replace(self, bits=bits)
-            decoded = codec.from_parts(codec._parts(x, y, peak, factors), Spec.of(x), 0)
-            error = nmse(y, decoded.double().reshape(y.shape) / peak)
+            error = nmse(x, codec.from_parts(codec._parts(x, y, factors), Spec.of(x), 0))
             if error <= bound * _SAFE and bits < fewest:
                 best, fewest = codec, bits
             if 0.97 * bound <= error <= bound * _SAFE or (error > bound and level == _MOST_LEVEL):
@@ -190,29 +194,29 @@ class LowRank(Codec, id="lowrank", tag=24):
         other: Codec = parse(f"Step(nmse={self.nmse!r})" if self.nmse else "Planes()")
         return other.fit(x, seed)
 
-    def _columns(self, rank: int, y: Tensor) -> int:
+    def _columns(self, rank: int, y: Matrix) -> int:
         """Return how many components to compute: all of them is the exact way."""
         side, sketch = min(y.shape), 16 * math.ceil((rank + 8) / 16)
         exact = self.method == "svd" or (self.method == "auto" and 4 * sketch >= side)
         return side if exact else min(sketch, side)
 
-    def _parts(self, x: Tensor, y: Tensor, peak: float, factors: Factors) -> dict[str, Tensor]:
+    def _parts(self, x: Tensor, y: Matrix, factors: Factors) -> dict[str, Tensor]:
         assert self.rank is not None
         level = 2.0 ** ((self.bits or 8) - 1.0) - 1.0
         working = Spec.of(x).working
         leading = linalg.leading(factors, self.rank)
         step = linalg.largest(*leading) / level
-        scale = torch.tensor([min(peak * step * step, torch.finfo(working).max)], dtype=working, device=x.device)
+        scale = torch.tensor([min(y.peak * step * step, torch.finfo(working).max)], dtype=working, device=x.device)
         # The unit of the rounded scale: the integers then make up for its rounding too.
-        left, right = linalg.quantize_factors(y, leading, float(scale) / (peak or 1.0), level)
+        left, right = linalg.quantize_factors(y, leading, float(scale) / y.peak, level)
         return {"left": left.to(torch.int32), "right": right.to(torch.int32), "scale": scale}
 
 
-def _components(y: Tensor, columns: int, seed: int, past: Tensor | None) -> Factors:
+def _components(y: Matrix, columns: int, seed: int, past: Tensor | None) -> Factors:
     """Return ``columns`` components: exact where that is all of them, else from a sketch that starts from ``past``."""
     if columns == min(y.shape):
         return linalg.exact_factors(y)
-    noise = torch.randn(y.shape[1], columns, generator=generator(seed), dtype=torch.float64).to(y.device)
+    noise = torch.randn(y.shape[1], columns, generator=generator(seed), dtype=torch.float64).to(y.values.device)
     if past is None or past.shape != noise.shape:
         return linalg.range_factors(y, noise, iterations=2)
     # A little noise lets in directions that the past had nothing in.
@@ -232,11 +236,8 @@ def _most_rank(m: int, n: int) -> int:
     return min(m, n, _MOST_RANK, max(_FEW_RANKS, m * n // max(m + n, 1)))
 
 
-def _normalized(x: Tensor) -> tuple[Tensor, float]:
-    """Return x as a float64 matrix over its largest magnitude, and that: squares then neither overflow nor vanish."""
-    y = x.double().reshape(_matrix_shape(Spec.of(x)))
-    peak = float(y.abs().max())
-    return (y / peak if peak else y), peak
+def _matrix(x: Tensor) -> Matrix:
+    return Matrix.of(x.reshape(_matrix_shape(Spec.of(x))))
 
 
 def _levels(parts: Mapping[str, Tensor], name: str) -> Tensor:

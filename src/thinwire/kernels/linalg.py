@@ -8,6 +8,8 @@ from operator import mul
 import torch
 from torch import Tensor
 
+from thinwire.kernels.matrix import Matrix
+
 Factors = tuple[Tensor, Tensor]
 """left (m, k) and right (n, k), strongest component first; component i has norm sqrt(s_i) on either side."""
 
@@ -20,40 +22,39 @@ _LEAST = 2.0**-900
 """Sums of squares above it have lost nothing to underflow."""
 
 
-def exact_factors(y: Tensor) -> Factors:
-    """Return all min(m, n) components of a float64 matrix (m, n) whose entries are at most 1.
+def exact_factors(y: Matrix) -> Factors:
+    """Return all min(m, n) components of a matrix (m, n).
 
     From the eigenvectors of the smaller Gram matrix, in half the time of an SVD or less. That loses singular values
     under 1e-8 of the largest, which factors of 12 bits could not carry anyway.
     """
-    wide = y if y.shape[0] <= y.shape[1] else y.T
-    basis = _eigenvectors(wide @ wide.T)
-    near, far = _balanced(basis, wide.T @ basis)
-    return (near, far) if wide is y else (far, near)
+    wide, basis = y.shape[0] <= y.shape[1], _eigenvectors(y.gram())
+    near, far = _balanced(basis, y.transposed_times(basis) if wide else y.times(basis))
+    return (near, far) if wide else (far, near)
 
 
-def singular_values(y: Tensor) -> Tensor:
+def singular_values(y: Matrix) -> Tensor:
     """Return the singular values that ``exact_factors`` would find, descending."""
-    wide = y if y.shape[0] <= y.shape[1] else y.T
     values: Tensor
+    gram = y.gram()
     try:
-        values = torch.linalg.eigvalsh(wide @ wide.T).clamp_min(0.0).sqrt().flip(0)
+        values = torch.linalg.eigvalsh(gram)
     except RuntimeError:  # it did not converge
-        values = torch.linalg.svdvals(wide)
-    return values
+        values = torch.linalg.svdvals(gram).flip(0)
+    return values.clamp_min(0.0).sqrt().flip(0)
 
 
-def range_factors(y: Tensor, start: Tensor, iterations: int) -> Factors:
-    """Return as many components of a float64 matrix (m, n) as the sketch ``start`` (n, k) has columns, k <= min(m, n).
+def range_factors(y: Matrix, start: Tensor, iterations: int) -> Factors:
+    """Return as many components of a matrix (m, n) as the float64 sketch ``start`` (n, k) has columns, k <= min(m, n).
 
     The randomized range finder with power iterations of Halko, Martinsson and Tropp 2011 (arXiv:0909.4061, algorithm
     4.4). From the previous step's right factor, one iteration is a step of PowerSGD (Vogels et al. 2019,
     arXiv:1905.13727).
     """
-    basis = orthonormal(y @ start)
+    basis = orthonormal(y.times(start))
     for _ in range(iterations):
-        basis = orthonormal(y @ orthonormal(y.T @ basis))
-    inner = y.T @ basis
+        basis = orthonormal(y.times(orthonormal(y.transposed_times(basis))))
+    inner = y.transposed_times(basis)
     turn = _eigenvectors(inner.T @ inner)
     return _balanced(basis @ turn, inner @ turn)
 
@@ -104,7 +105,7 @@ def largest(left: Tensor, right: Tensor) -> float:
     return max(float(left.abs().max()), float(right.abs().max()))
 
 
-def quantize_factors(y: Tensor, factors: Factors, unit: float, level: float) -> Factors:
+def quantize_factors(y: Matrix, factors: Factors, unit: float, level: float) -> Factors:
     """Return integer-valued factors, at most ``round(level)``, whose product times ``unit`` is near y (m, n).
 
     Each side is fitted anew to the other side's integers, so that it makes up for their rounding. All zeros for unit 0.
@@ -112,8 +113,8 @@ def quantize_factors(y: Tensor, factors: Factors, unit: float, level: float) -> 
     unit = unit or math.inf
     left, right = ((factor / math.sqrt(unit)).round() for factor in factors)
     for _ in range(_REFITS):
-        right = _regress(y, left).div(unit).clamp_(-level, level).round_()
-        left = _regress(y.T, right).div(unit).clamp_(-level, level).round_()
+        right = _regress(y.transposed_times(left), left).div(unit).clamp_(-level, level).round_()
+        left = _regress(y.times(right), right).div(unit).clamp_(-level, level).round_()
     return left, right
 
 
@@ -122,19 +123,19 @@ def strengths(factors: Factors) -> Tensor:
     return factors[0].square().sum(0)
 
 
-def missing(strengths: Tensor, y: Tensor) -> float:
+def missing(strengths: Tensor, y: Matrix) -> float:
     """Return the share of y's energy that components of these strengths leave out: their NMSE."""
-    return max(1.0 - float(strengths.square().sum() / y.square().sum()), 0.0)
+    return max(1.0 - float(strengths.square().sum()) / y.energy, 0.0)
 
 
-def cheapest_rank(strengths: Tensor, y: Tensor, bound: float) -> tuple[int, float, float]:
+def cheapest_rank(strengths: Tensor, y: Matrix, bound: float) -> tuple[int, float, float]:
     """Return (rank, step, bits) of the fewest entropy-coded bits whose NMSE is at most ``bound``, by a model to verify.
 
     Rounding adds ``step**2 / 12`` to every coefficient of either factor, which the other side's norm sqrt(s_i)
     multiplies; a coefficient of variance v takes ``log2(1 + 2 pi e v / step**2) / 2`` bits. Bits are infinite where no
     rank is enough.
     """
-    (m, n), energy = y.shape, y.square().sum()
+    (m, n), energy = y.shape, y.energy
     left_over = bound * energy - (energy - strengths.square().cumsum(0)).clamp_min(0.0)
     squared_steps = 12.0 * left_over / ((m + n) * strengths.cumsum(0))
     variances = strengths / squared_steps.clamp_min(1e-300)[:, None]
@@ -148,11 +149,14 @@ def _entropy(variances: Tensor) -> Tensor:
     return torch.log2(variances * (2.0 * math.pi * math.e) + 1.0).div(2.0)
 
 
-def _regress(y: Tensor, factor: Tensor) -> Tensor:
-    """Return the (n, k) for which ``factor @ it.T`` is nearest to y (m, n). Columns of zeros get zeros."""
+def _regress(products: Tensor, factor: Tensor) -> Tensor:
+    """Return the (n, k) for which ``factor @ it.T`` is nearest to y, given ``products = y.T @ factor``.
+
+    Columns of zeros get zeros.
+    """
     gram = factor.T @ factor
     gram.diagonal().add_(_RIDGE * gram.max().clamp_min(1.0))
-    coefficients: Tensor = torch.linalg.solve(gram, factor.T @ y)
+    coefficients: Tensor = torch.linalg.solve(gram, products.T)
     return coefficients.T
 
 
