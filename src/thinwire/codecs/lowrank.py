@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from thinwire.codec import Codec, Spec, State, generator
+from thinwire.codec import Codec, Encoded, Spec, State, generator
 from thinwire.errors import WireError
 from thinwire.kernels import linalg
-from thinwire.kernels.distortion import nmse
 from thinwire.kernels.linalg import Factors
 from thinwire.kernels.matrix import Matrix
 from thinwire.registry import child, parse
@@ -124,17 +123,16 @@ class LowRank(Codec, id="lowrank", tag=24):
 
     def from_parts(self, parts: Mapping[str, Tensor], spec: Spec, seed: int) -> Tensor:
         """Return ``left @ right.T * scale``: an exact sum of integers, then one float64 multiply. It saturates."""
-        scale = float(parts["scale"])
-        if not 0 <= scale < math.inf:
-            raise WireError(f"lowrank: the scale is {scale}, expected a finite number from 0")
-        # Every partial sum is an integer below 2**53: float64 holds it exactly in whatever order a BLAS adds.
-        left, right = _levels(parts, "left"), _levels(parts, "right").double().T
-        most = torch.finfo(spec.dtype).max
-        out = torch.empty(len(left), right.shape[1], dtype=spec.dtype)
-        for at in range(0, len(left), _ROWS):
-            rows = left[at : at + _ROWS].double() @ right
-            out[at : at + _ROWS] = rows.mul_(scale).clamp_(-most, most).to(spec.working)
+        out = torch.empty(_matrix_shape(spec), dtype=spec.dtype)
+        for at, rows in _decoded_rows(parts, spec):
+            out[at : at + len(rows)] = rows
         return out.reshape(spec.shape)
+
+    def residual_(self, target: Tensor, encoded: Encoded) -> None:
+        """Subtract what was sent, some rows at a time."""
+        out = target.view(_matrix_shape(encoded.spec))
+        for at, rows in _decoded_rows({name: encoded.known_part(name) for name in encoded.parts}, encoded.spec):
+            out[at : at + len(rows)] -= rows.to(encoded.spec.dtype).to(out)
 
     def _with_rank(self, spec: Spec) -> Codec | None:
         m, n = _matrix_shape(spec)
@@ -178,7 +176,7 @@ class LowRank(Codec, id="lowrank", tag=24):
             level = min(max(level, 1.0), _MOST_LEVEL)
             bits = round(math.log2(level + 1.0) + 1.0, 3)
             codec = replace(self, bits=bits)
-            error = nmse(x, codec.from_parts(codec._parts(x, y, factors), Spec.of(x), 0))
+            error = y.nmse(_decoded_rows(codec._parts(x, y, factors), Spec.of(x)))
             if error <= bound * _SAFE and bits < fewest:
                 best, fewest = codec, bits
             if 0.97 * bound <= error <= bound * _SAFE or (error > bound and level == _MOST_LEVEL):
@@ -238,6 +236,19 @@ def _most_rank(m: int, n: int) -> int:
 
 def _matrix(x: Tensor) -> Matrix:
     return Matrix.of(x.reshape(_matrix_shape(Spec.of(x))))
+
+
+def _decoded_rows(parts: Mapping[str, Tensor], spec: Spec) -> Iterator[tuple[int, Tensor]]:
+    """Yield where some rows of the decoded matrix begin, and these, in the dtype that was encoded. Raises WireError."""
+    scale = float(parts["scale"])
+    if not 0 <= scale < math.inf:
+        raise WireError(f"lowrank: the scale is {scale}, expected a finite number from 0")
+    # Every partial sum is an integer below 2**53: float64 holds it exactly in whatever order a BLAS adds.
+    left, right = _levels(parts, "left"), _levels(parts, "right").double().T
+    most = torch.finfo(spec.dtype).max
+    for at in range(0, len(left), _ROWS):
+        rows = left[at : at + _ROWS].double() @ right
+        yield at, rows.mul_(scale).clamp_(-most, most).to(spec.working).to(spec.dtype)
 
 
 def _levels(parts: Mapping[str, Tensor], name: str) -> Tensor:

@@ -37,8 +37,12 @@ class Compressor:
         signals: Signals | None = None,
         seed: int = 0,
         exact: Collection[str] = (),
+        consume: bool = False,
     ) -> tuple[Message, State, Report]:
         """Return the message, the new state and what it cost. Neither ``tensors`` nor ``state`` is changed.
+
+        ``consume``: the caller gives ``tensors``, a dict, away: it is emptied, so that a large model's memory is free
+        as soon as it can be.
 
         State keys are ``residual/<name>``, others that the feedback keeps, such as ``velocity/<name>``, and
         ``history/<name>/<key>``. Commit the new state once the message arrived; keep the old one if it did not.
@@ -47,14 +51,18 @@ class Compressor:
         """
         kept_whole = {name: encode(_exact_codec(x), x) for name, x in tensors.items() if name in exact}
         given = {name: x.detach() for name, x in tensors.items() if name not in exact}
+        names, given_specs = list(tensors), specs(given)
         targets, pending, cut = self._targets(given, state)
+        given.clear()
+        if consume and isinstance(tensors, dict):
+            tensors.clear()
         energies = {name: energy(x) for name, x in targets.items() if x.dtype.is_floating_point}
         reserved = sum(encoded.payload_bytes for encoded in kept_whole.values())
         signals = replace(
             signals or Signals(), energies=energies, kept=_under("policy/", state), reserved_bytes=reserved
         )
         framed = partial(_framed_with, kept_whole)
-        sending = Sending(targets, specs(given), _histories(state), signals, seed, framed)
+        sending = Sending(targets, given_specs, _histories(state), signals, seed, framed)
         sent_tensors, kept_by_policy = sending.encoded(self.policy)
         message: Message = dict(kept_whole)
         new_state: State = {f"policy/{key}": value for key, value in kept_by_policy.items()}
@@ -67,7 +75,7 @@ class Compressor:
             message[name] = forget(encoded)
             new_state |= {f"{key}/{name}": value for key, value in kept.items() if not is_zero(value)}
             new_state |= {f"history/{name}/{key}": value for key, value in history.items()}
-        return {name: message[name] for name in tensors}, new_state, Report({name: reports[name] for name in tensors})
+        return {name: message[name] for name in names}, new_state, Report({name: reports[name] for name in names})
 
     def decompress(self, message: Mapping[str, Encoded]) -> dict[str, Tensor]:
         """Return name -> decoded tensor. Needs neither policy nor state. Raises WireError."""

@@ -268,7 +268,8 @@ def _numbers(array: Array) -> np.ndarray[Any, Any] | None:
 
 def _array(values: np.ndarray[Any, Any], untyped: bool) -> Array:
     body = values if values.flags.c_contiguous or values.flags.f_contiguous else np.ascontiguousarray(values)
-    data = b"".join([_head(values), body.tobytes("A")])
+    flat = body.reshape(-1) if body.flags.c_contiguous else body.T.reshape(-1)
+    data = b"".join([_head(values), flat.view(np.uint8).data])
     return Array("" if untyped else str(values.dtype), () if untyped else tuple(values.shape), _NUMPY, data)
 
 

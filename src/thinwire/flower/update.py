@@ -91,6 +91,23 @@ def encode_update(
     ``differences_only``: nothing goes otherwise that has a difference to what the other end has, though its last bit
     may round off. Raises ValueError from the compressor; neither values nor view nor state are changed.
     """
+    given, verbatim, alone, lossless = _ways(values, view, exact, differences_only)
+    message, new_state, report = compressor.compress(given, state, signals, seed, exact=lossless, consume=True)
+    for name in () if differences_only else values.keys() - verbatim - lossless:
+        if not message[name].codec.lossless or name not in view.same or name in alone:
+            continue
+        if _rounds_off(message[name], view.base(name, values[name]), values[name]):
+            message[name] = encode(message[name].codec, values[name])
+            verbatim.add(name)
+    places = {name: at for at, name in enumerate(values)}
+    lossless_places, alone_places = (frozenset(places[name] for name in names) for names in (verbatim, alone))
+    return Update(message, lossless_places, alone_places, new_state, report)
+
+
+def _ways(
+    values: Mapping[str, Tensor], view: View, exact: str, differences_only: bool
+) -> tuple[dict[str, Tensor], set[str], set[str], set[str]]:
+    """Return what goes for each tensor, and the names of those that go verbatim, alone and losslessly."""
     given, verbatim, alone, lossless = dict[str, Tensor](), set[str](), set[str](), set[str]()
     tiny = sum(x.numel() * x.itemsize for x in values.values()) < _TINY_BYTES
     for name, x in values.items():
@@ -108,16 +125,7 @@ def encode_update(
         elif not (view.new or differences_only) and x.dtype.is_floating_point and energy(x) < energy(difference):
             given[name] = x
             alone.add(name)
-    message, new_state, report = compressor.compress(given, state, signals, seed, exact=lossless)
-    for name in () if differences_only else given.keys() - verbatim - lossless:
-        if not message[name].codec.lossless or name not in view.same or name in alone:
-            continue
-        if _rounds_off(message[name], given[name], view.base(name, values[name]), values[name]):
-            message[name] = encode(message[name].codec, values[name])
-            verbatim.add(name)
-    places = {name: at for at, name in enumerate(values)}
-    lossless_places, alone_places = (frozenset(places[name] for name in names) for names in (verbatim, alone))
-    return Update(message, lossless_places, alone_places, new_state, report)
+    return given, verbatim, alone, lossless
 
 
 def apply_update(
@@ -192,9 +200,9 @@ def _has_few_values(x: Tensor) -> bool:
     return len(values) <= _FEW and bool((values != 0).any())
 
 
-def _rounds_off(encoded: Encoded, given: Tensor, base: Tensor | None, x: Tensor) -> bool:
+def _rounds_off(encoded: Encoded, base: Tensor | None, x: Tensor) -> bool:
     """Return whether what was sent losslessly, without anything of an earlier message, does not give back the value."""
-    if base is None or not x.dtype.is_floating_point or not same_bits(sent := decode(encoded), given):
+    if base is None or not x.dtype.is_floating_point or not same_bits(sent := decode(encoded), minus(x, base)):
         return False
     return not same_bits(plus(base, sent), x)
 

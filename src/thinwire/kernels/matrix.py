@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -59,10 +60,21 @@ class Matrix:
             return whole @ whole.T
         return self._sum(rows.T @ rows for _, rows in self._rows())
 
+    def nmse(self, decoded: Iterable[tuple[int, Tensor]]) -> float:
+        """Return the NMSE of a decoded matrix, given as where some of its rows begin, and these."""
+        return math.fsum(self._squared_error(at, rows) for at, rows in decoded) / self.energy
+
+    def _squared_error(self, at: int, rows: Tensor) -> float:
+        left = self._scaled(self.values[at : at + len(rows)]).sub_(self._scaled(rows)).reshape(-1)
+        return float(torch.dot(left, left))
+
+    def _scaled(self, rows: Tensor) -> Tensor:
+        return rows.to(torch.float64, copy=True).div_(self.peak)
+
     def _rows(self) -> Iterator[tuple[int, Tensor]]:
         step = max(1, _ELEMENTS // self.shape[1])
         for at in range(0, self.shape[0], step):
-            yield at, self.values[at : at + step].to(torch.float64, copy=True).div_(self.peak)
+            yield at, self._scaled(self.values[at : at + step])
 
     @staticmethod
     def _sum(parts: Iterator[Tensor]) -> Tensor:
