@@ -41,8 +41,8 @@ class Compressor:
     ) -> tuple[Message, State, Report]:
         """Return the message, the new state and what it cost. Neither ``tensors`` nor ``state`` is changed.
 
-        ``consume``: the caller gives ``tensors``, a dict, away: it is emptied, so that a large model's memory is free
-        as soon as it can be.
+        ``consume``: the caller gives ``tensors`` and ``state``, both dicts, away: they are emptied, so that the memory
+        of a large model is free as soon as it can be.
 
         State keys are ``residual/<name>``, others that the feedback keeps, such as ``velocity/<name>``, and
         ``history/<name>/<key>``. Commit the new state once the message arrived; keep the old one if it did not.
@@ -52,17 +52,16 @@ class Compressor:
         kept_whole = {name: encode(_exact_codec(x), x) for name, x in tensors.items() if name in exact}
         given = {name: x.detach() for name, x in tensors.items() if name not in exact}
         names, given_specs = list(tensors), specs(given)
+        histories, policy_state = _histories(state), _under("policy/", state)
         targets, pending, cut = self._targets(given, state)
-        given.clear()
-        if consume and isinstance(tensors, dict):
-            tensors.clear()
+        for mapping in (given, tensors, state) if consume else (given,):
+            if isinstance(mapping, dict):
+                mapping.clear()
         energies = {name: energy(x) for name, x in targets.items() if x.dtype.is_floating_point}
         reserved = sum(encoded.payload_bytes for encoded in kept_whole.values())
-        signals = replace(
-            signals or Signals(), energies=energies, kept=_under("policy/", state), reserved_bytes=reserved
-        )
+        signals = replace(signals or Signals(), energies=energies, kept=policy_state, reserved_bytes=reserved)
         framed = partial(_framed_with, kept_whole)
-        sending = Sending(targets, given_specs, _histories(state), signals, seed, framed)
+        sending = Sending(targets, given_specs, histories, signals, seed, framed)
         sent_tensors, kept_by_policy = sending.encoded(self.policy)
         message: Message = dict(kept_whole)
         new_state: State = {f"policy/{key}": value for key, value in kept_by_policy.items()}

@@ -180,8 +180,7 @@ def _compressed(reply: Message, message: Message, context: Context, received: Re
     package, kept = received.package, received.state
     names = counterparts(arrays.order, received.tensors)
     exchange = f"{message.metadata.message_type}/{package.lineage}"
-    before, shown_round = kept.kept(exchange)
-    update, scale = _update(arrays, names, reply, context, received, before, shown_round)
+    update, scale = _update(arrays, names, reply, context, received, exchange)
     record = _moved_to(arrays, received)
     frame = dumps(update.message, schema=record is None)
     encode_s = time.perf_counter() - started
@@ -203,8 +202,9 @@ def _compressed(reply: Message, message: Message, context: Context, received: Re
     round_ = package.instructions.round
     turn = Turn(len(body), 0.0, received.package_bytes, 0.0, compute_s, received.decode_s + encode_s)
     if not kept.stateless:
-        after = before | update.state if received.clipping_norm is not None else update.state
-        kept.replied(exchange, before, after, Answered(package.sequence, exchange, round_, turn), round_)
+        clipped = received.clipping_norm is not None
+        after = kept.kept(exchange)[0] | update.state if clipped else update.state
+        kept.replied(exchange, after, Answered(package.sequence, exchange, round_, turn), round_)
         kept.save()
     reply.content = records.with_data(reply.content, body, records.UP, beside.pack(arrays.others))
     return reply
@@ -216,11 +216,10 @@ def _update(
     reply: Message,
     context: Context,
     received: Received,
-    before: dict[str, Tensor],
-    shown_round: int,
+    exchange: str,
 ) -> tuple[Update, float]:
     """Return what goes up, and the factor that keeps it within the clipping norm."""
-    told = received.package.instructions
+    told, (before, shown_round) = received.package.instructions, received.state.kept(exchange)
     view = View(
         {name: received.tensors[base] for name, base in names.items()},
         {name for name, base in names.items() if base in received.exact},
@@ -230,10 +229,10 @@ def _update(
     if received.clipping_norm is not None or received.state.stateless:
         uplink = replace(uplink, feedback=NoFeedback())
         before = {key: x for key, x in before.items() if key.startswith(("policy/", "history/"))}
-    caught = caught_up(uplink.policy, before, signals, told.losses, shown_round)
+    before = caught_up(uplink.policy, before, signals, told.losses, shown_round)
     clipped = received.clipping_norm is not None
     seed = _seed(context)
-    update = encode_update(arrays.tensors, view, uplink, caught, signals, seed, told.exact, differences_only=clipped)
+    update = encode_update(arrays.tensors, view, uplink, before, signals, seed, told.exact, clipped, consume=True)
     if received.clipping_norm is None:
         return update, 1.0
     others = sum(records.energy_of_change(array, received.arrays.get(name)) for name, array in arrays.others.items())

@@ -129,9 +129,9 @@ class ClientState:
             _log.warning("what node %s kept cannot be read and starts anew: %s", self.context.node_id, error)
             return {}, 0
 
-    def replied(self, exchange: str, before: State, after: State, answered: Answered, shown_round: int) -> None:
-        """Note a reply that is about to leave: what was kept before it, and what is kept if it arrives."""
-        undo = _difference(before, after)
+    def replied(self, exchange: str, after: State, answered: Answered, shown_round: int) -> None:
+        """Note a reply that is about to leave, and what is kept if it arrives."""
+        undo = _difference(self.kept(exchange)[0], after)
         name = f"undo-{answered.sequence}" if undo else ""
         blob = f"kept-{answered.sequence}-{len(self.exchanges)}" if after else ""
         if undo:

@@ -85,14 +85,18 @@ def encode_update(
     seed: int = 0,
     exact: str = "",
     differences_only: bool = False,
+    consume: bool = False,
 ) -> Update:
     """Return ``values`` as seen from ``view``. ``exact``: patterns of names that travel losslessly, beside NaN.
 
     ``differences_only``: nothing goes otherwise that has a difference to what the other end has, though its last bit
-    may round off. Raises ValueError from the compressor; neither values nor view nor state are changed.
+    may round off. ``consume``: ``state``, a dict, is given away and emptied. Raises ValueError from the compressor;
+    nothing else is changed.
     """
     given, verbatim, alone, lossless = _ways(values, view, exact, differences_only)
-    message, new_state, report = compressor.compress(given, state, signals, seed, exact=lossless, consume=True)
+    message, new_state, report = compressor.compress(
+        given, state if consume else dict(state), signals, seed, exact=lossless, consume=True
+    )
     for name in () if differences_only else values.keys() - verbatim - lossless:
         if not message[name].codec.lossless or name not in view.same or name in alone:
             continue
