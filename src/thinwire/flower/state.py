@@ -25,6 +25,7 @@ from thinwire.flower import store as stores
 from thinwire.flower.protocol import Fate, Outcome
 from thinwire.flower.records import dense_bytes
 from thinwire.flower.round_timings import KEPT, from_rows, settled
+from thinwire.kernels.distortion import is_zero
 from thinwire.policy import Turn
 
 _log = logging.getLogger("thinwire")
@@ -131,7 +132,7 @@ class ClientState:
 
     def replied(self, exchange: str, after: State, answered: Answered, shown_round: int) -> None:
         """Note a reply that is about to leave, and what is kept if it arrives."""
-        undo = _difference(self.kept(exchange)[0], after)
+        undo = _difference(self.kept(exchange)[0], after, own=self._reads_anew(exchange))
         name = f"undo-{answered.sequence}" if undo else ""
         blob = f"kept-{answered.sequence}-{len(self.exchanges)}" if after else ""
         if undo:
@@ -205,6 +206,10 @@ class ClientState:
 
     def _read(self, name: str) -> Mapping[str, Tensor]:
         return self._fresh[name] if name in self._fresh else (self.folder or self.own).read(name)
+
+    def _reads_anew(self, exchange: str) -> bool:
+        """Return whether what was kept of an exchange comes from a file: memory that nobody else sees."""
+        return self.folder is not None and self.exchanges.get(exchange, Exchange()).blob not in self._fresh
 
     def _names(self) -> set[str]:
         names = {"reference-" + id for id in self.references}
@@ -291,16 +296,16 @@ def specs_of(tensors: Mapping[str, Tensor]) -> Specs:
     return tensors.specs if isinstance(tensors, stores.Tensors) else specs(tensors)
 
 
-def _difference(before: State, after: State) -> State:
-    """Return what has to be added to residuals to undo a reply."""
+def _difference(before: State, after: State, own: bool) -> State:
+    """Return what has to be added to residuals to undo a reply; ``own``: in the memory of ``before``."""
     names = {name for name in (*before, *after) if name.startswith(_RESIDUAL)}
-    undo = {name: _minus(before.get(name), after.get(name)) for name in sorted(names)}
-    return {name: x for name, x in undo.items() if bool(x.any())}
+    undo = {name: _minus(before.get(name), after.get(name), own) for name in sorted(names)}
+    return {name: x for name, x in undo.items() if not is_zero(x)}
 
 
-def _minus(x: Tensor | None, y: Tensor | None) -> Tensor:
+def _minus(x: Tensor | None, y: Tensor | None, own: bool) -> Tensor:
     if x is not None and y is not None and x.shape == y.shape:
-        return x - y
+        return x.sub_(y) if own else x - y
     return x if x is not None else -y if y is not None else torch.zeros(0)
 
 
