@@ -61,7 +61,10 @@ results: $(STAMP) ## all that README and docs quote, into results/
 	$(BIN)/python bench/sparse_accuracy.py --task digits --rounds 100 --out results/sparse/digits
 	$(BIN)/python bench/sparse_accuracy.py --task fashion-mnist-mlp --rounds 40 --out results/sparse/fashion-mnist-mlp
 	$(BIN)/python bench/error_bounds.py
-	$(BIN)/python bench/fuzz.py --mutations 200000 --out results/fuzz.json
+	$(BIN)/python bench/fuzz.py --mutations 1000000 --out results/fuzz.json
+	$(BIN)/python bench/fuzz.py --dense 100000 --out results/fuzz-dense.json
+	$(BIN)/python bench/fuzz.py --packed 100000 --out results/fuzz-packed.json
+	$(BIN)/python bench/large_models.py
 	$(BIN)/python bench/deploy.py --hidden 1376 --rounds 3
 	$(BIN)/python bench/deploy.py --hidden 1376 --rounds 3 --uplink "Uniform(bits=8)" --downlink "Uniform(bits=8)" --out results/deploy-uniform8.json
 

@@ -45,6 +45,10 @@ def main() -> int:
         from fuzz_dense import fuzz_dense  # needs flwr
 
         return written(described() | fuzz_dense(args.dense, args.seed), args.out)
+    if args.packed:
+        from fuzz_packed import fuzz_packed  # needs safetensors
+
+        return written(described() | fuzz_packed(args.packed, args.seed), args.out)
     samples = corpus() * 12 + corpus(shape=LARGE_SHAPE) if args.side is None else sized_corpus(args.side)
     for sample in samples:
         judge(sample)
@@ -82,6 +86,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--mutations", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dense", type=int, help="instead: so many replies of ordinary arrays to a Flower server")
+    parser.add_argument("--packed", type=int, help="instead: so many packed checkpoints to the reader of them")
     parser.add_argument("--out", help="JSON file to write; standard output if none is given")
     parser.add_argument("--side", type=int, help="mutate only messages of side x side tensors: shows how memory grows")
     parser.add_argument("--headroom-mib", type=int, help="address space above the baseline; more is a MemoryError")

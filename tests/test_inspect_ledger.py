@@ -57,7 +57,7 @@ def test_a_ledger_is_summed_by_round_direction_and_message(tmp_path: Path, capsy
     assert row(text, "up", "200")[1:] == ["200", "bytes", "of", "8,000", "dense,", "40.0x,", "NMSE", "0.15"]
     assert row(text, "both")[1:5] == ["8,440", "bytes", "of", "24,000"]
     assert "not compressed: 1 transfer with 1 node: 8" in text
-    assert "beside frames, as they were: 50 bytes" in text
+    assert "as they were: 50 bytes" in text
     assert "refused: round 1, node 8, up train: the checksum\\x1b[2J does not match" in text
     assert "\x1b" not in text
     assert "up w: Step(step=0.25) x2" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import random
 import struct
 from pathlib import Path
@@ -109,6 +110,16 @@ def test_forged_heads_are_refused_or_restored_and_nothing_else(tmp_path: Path) -
             assert {path.name for path in tmp_path.iterdir()} <= {"forged.tw", "back"}
     assert all(text.isprintable() for text in messages)
     assert len(set(map(re_worded, messages))) > 15
+
+
+@pytest.mark.parametrize("files", [100, pytest.param(5000, marks=pytest.mark.slow)])
+def test_the_fuzzer_of_packed_files_finds_nothing(files: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("safetensors")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "bench")
+    found = importlib.import_module("fuzz_packed").fuzz_packed(files, seed=files)
+    assert found["bugs"] == []
+    assert found["accepted"] < files / 2
+    assert len(found["refused"]) > 10
 
 
 def re_worded(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import socket
@@ -92,3 +93,25 @@ def test_deployed_and_embedded_send_the_same_payload(deploy: ModuleType) -> None
     for way in ("up_bytes", "down_bytes"):
         layers = [result["deployed"][layer][way] for layer in ("payload", "engine", "wire")]
         assert layers == sorted(layers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["12 M", "50 M"])
+def test_large_models_lose_no_message_and_little_memory(
+    deploy: ModuleType, size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real SuperLink and SuperNodes, train and evaluate: what Flower's Context loses above 12 M is not lost."""
+    if missing := deploy.executables_missing():
+        pytest.skip(f"not installed beside this Python: {', '.join(missing)}")
+    if not Path("/proc/self/status").exists():
+        pytest.skip("peak memory of other processes is read from /proc")
+    monkeypatch.setenv("THINWIRE_STATE", str(tmp_path))
+    large = importlib.import_module("large_models")
+    settings = deploy.Settings(hidden=large.HIDDEN[size], rounds=2, fraction_evaluate=1.0, run_timeout_s=3000.0)
+    ours = large.run(settings, None)
+    assert (ours["results"], ours["failures"]) == (2 * 2 * 2, 0)
+    assert ours["accuracy"][-1] > 0.9
+    stock = large.run(dataclasses.replace(settings, stock=True), None)
+    assert sum(ours["engine"].values()) < sum(stock["engine"].values()) / 10
+    for kind, most in (("server", 1.3), ("client", 1.4)):
+        assert ours["peak_mb"][kind] < most * stock["peak_mb"][kind], kind

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 from conftest import evaluate, train
-from flwr.app import Context, Message
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import fixedclipping_mod
 from flwr.serverapp import Grid, ServerApp
@@ -167,4 +167,23 @@ def test_a_line_a_round_and_a_summary(initial_arrays, caplog) -> None:
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="thinwire"):
         run_local(compress_server(server), app, 2)
+    assert "nothing of this run was compressed" in caplog.text
+
+
+def test_bytes_in_configs_are_in_the_ledger_as_not_compressed(caplog) -> None:
+    """Boosted trees and masked updates travel so: no array, and nothing of it is compressed."""
+
+    def behave(message: Message, context: Context) -> Message:
+        model = ConfigRecord({"model": b"tree" * 500, "parts": [b"a" * 300, b"b" * 300], "key": b"nonce", "lr": 0.1})
+        return Message(RecordDict({"model": model, "metrics": MetricRecord({"n": 1})}), reply_to=message)
+
+    grid = CompressedGrid(LocalGrid(compress_client(client(behave)), 2))
+    content = RecordDict({"config": ConfigRecord({"server-round": 1, "model": b"trees" * 100})})
+    with caplog.at_level("INFO", "thinwire"):
+        list(grid.send_and_receive([Message(content, node, "train") for node in (1, 2)]))
+        grid.finish()
+    sizes = [(t.direction, t.kind, t.record, t.payload_bytes, t.dense_bytes, t.not_compressed) for t in grid.ledger]
+    assert (
+        sizes == [("down", "opaque", "config", 500, 500, 500)] * 2 + [("up", "opaque", "model", 2605, 2605, 2605)] * 2
+    )
     assert "nothing of this run was compressed" in caplog.text

@@ -102,7 +102,7 @@ def _dense(lines: Sequence[Line]) -> list[str]:
         )
         said.append(f"not compressed: {_counted(len(plain), 'transfer')} with {_counted(len(nodes), 'node')}: {shown}")
     if beside := sum(line.beside_bytes for line in taken if not line.dense):
-        said.append(f"beside frames, as they were: {beside:,} bytes of arrays of a kind that no frame carries")
+        said.append(f"as they were: {beside:,} bytes, of arrays that no frame carries or in ConfigRecords")
     return said
 
 

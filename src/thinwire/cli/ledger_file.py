@@ -44,7 +44,7 @@ class Line:
     @property
     def dense(self) -> bool:
         """Whether nothing of it was compressed."""
-        return self.kind == "dense"
+        return self.kind in ("dense", "opaque")
 
 
 def is_ledger(file: Path) -> bool:

@@ -10,7 +10,7 @@ from flwr.app import Array, Message, RecordDict
 
 from thinwire.flower import beside, records
 from thinwire.flower.diagnosis import Diagnosis, Retry
-from thinwire.flower.ledger import Transfer, codecs_of
+from thinwire.flower.ledger import Transfer, codecs_of, opaque
 from thinwire.flower.names import in_frames, short
 from thinwire.flower.nodes import Node, Nodes, Sent
 from thinwire.flower.protocol import ALL_EXACT, NOTHING, UNTYPED, Instructions, Package
@@ -72,6 +72,8 @@ class Downlink:
                 packed.append(self._packed(message, arrays, model, node, self._personal(message, node, cohort, shares)))
             else:
                 packed.append(self._dense(message, arrays, model))
+            sent = packed[-1]
+            self._ledger += opaque(message.content, sent.round, sent.node_id, "down", sent.kind)
         self.forget_unheld()
         return packed
 

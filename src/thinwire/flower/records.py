@@ -202,6 +202,16 @@ def carried_beside(content: RecordDict) -> dict[str, Array]:
     return {name: array for name, array in arrays_of(content).items() if array.stype not in (DOWN, UP)}
 
 
+def config_bytes(content: RecordDict) -> dict[str, int]:
+    """Return how many bytes each ConfigRecord holds as such: what an app serialized itself, and nothing compresses."""
+    found = dict[str, int]()
+    for name, record in content.config_records.items():
+        values = [each for value in record.values() for each in (value if isinstance(value, list) else [value])]
+        if size := sum(len(value) for value in values if isinstance(value, bytes)):
+            found[name] = size
+    return found
+
+
 def clipping_norm(content: RecordDict) -> float | None:
     """Return the norm to which a differentially private strategy has clients clip their updates; None: it has none."""
     for config in content.config_records.values():

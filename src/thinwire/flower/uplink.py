@@ -18,7 +18,7 @@ from thinwire.flower import beside, records
 from thinwire.flower.consistency import Consistency, Layout, layout_of, layout_of_answer
 from thinwire.flower.diagnosis import Retry
 from thinwire.flower.engine import MOD_FAILED, set_message_id, set_reply_to
-from thinwire.flower.ledger import Transfer
+from thinwire.flower.ledger import Transfer, opaque
 from thinwire.flower.losses import loss_of, samples_of
 from thinwire.flower.names import check_full, counterparts, in_order, moved, rearranged, records_of, short
 from thinwire.flower.nodes import Nodes, Sent
@@ -163,6 +163,7 @@ class Uplink:
             self._nodes.reports.append((node.samples, loss))
         if opened.transfer is not None:
             self._ledger.append(opened.transfer)
+        self._ledger += opaque(message.content, sent.round, sent.node_id, "up", sent.kind)
         order = _order(opened)
         if opened.fresh or order != opened.arrays.order:
             arrays = records.arrays_of(message.content) | opened.fresh
