@@ -22,7 +22,7 @@ from typing import Any
 
 from deploy import ROOT, Settings, executables_missing, run_deployed
 
-HIDDEN = {"12 M": 3425, "50 M": 7030}
+HIDDEN = {"12M": 3425, "50M": 7030}
 PROGRAMS = {"flwr-serverapp": "server", "flwr-clientapp": "client"}
 _LOGGED = re.compile(r"Received (\d+) results and (\d+) failures")
 

@@ -96,7 +96,7 @@ def test_deployed_and_embedded_send_the_same_payload(deploy: ModuleType) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["12 M", "50 M"])
+@pytest.mark.parametrize("size", ["12M", "50M"])
 def test_large_models_lose_no_message_and_little_memory(
     deploy: ModuleType, size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
