@@ -216,7 +216,9 @@ def test_a_message_that_comes_late_does_not_make_a_node_forget_newer_models() ->
     assert [item.kind for item in world.grid.ledger if item.kind == "refused"] == []
 
 
-def test_pushing_without_pulling_keeps_memory_bounded() -> None:
+def test_pushing_without_pulling_keeps_memory_bounded_and_is_no_failure(caplog) -> None:
+    """As Flower's vertical example sends gradients back: it never asks for the replies, which hold nothing."""
+
     class Forgetful(Queued):
         def push_messages(self, messages):
             ids = super().push_messages(messages)
@@ -245,6 +247,8 @@ def test_pushing_without_pulling_keeps_memory_bounded() -> None:
     assert not grid._newest
     assert len(grid.nodes[1].in_flight) == IN_FLIGHT
     assert len(grid._timer._left) <= IN_FLIGHT
+    assert not grid.rounds_log.all_failed
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 class Deaf(LocalGrid):

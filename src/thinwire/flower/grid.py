@@ -165,7 +165,7 @@ class CompressedGrid(Grid):
             self._lose(sorted(known - set(ids)))
             for node_id in {sent.node_id for sent in packed}:
                 to_node = [message_id for message_id, sent in self._waiting.items() if sent.node_id == node_id]
-                self._lose(to_node[:-IN_FLIGHT])
+                self._lose(to_node[:-IN_FLIGHT], failed=False)  # some apps push, and never pull
         return ids
 
     @contextmanager
@@ -188,13 +188,14 @@ class CompressedGrid(Grid):
             if sent.known_as != message_id:
                 self._newest[sent.known_as] = message_id
 
-    def _lose(self, ids: Sequence[str]) -> None:
-        """Wait for no replies to these any more."""
+    def _lose(self, ids: Sequence[str], failed: bool = True) -> None:
+        """Wait for no replies to these any more; that they ``failed`` is said."""
         for message_id in ids:
             if sent := self._waiting.pop(message_id, None):
                 self.nodes[sent.node_id].miss(sent, self._timer.elapsed_s(message_id))
                 self._newest.pop(sent.known_as, None)
-                self.rounds_log.failed(sent, "no reply in time")
+                if failed:
+                    self.rounds_log.failed(sent, "no reply in time")
 
     def _open(self, timed: Sequence[Timed]) -> tuple[list[Message], list[Retrying]]:
         """Return the replies as the strategy expects them, and the messages to send again, with why."""

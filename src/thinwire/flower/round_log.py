@@ -13,6 +13,7 @@ from thinwire.flower.nodes import Nodes, Sent
 from thinwire.flower.rounds import trains
 
 _log = logging.getLogger("thinwire")
+_AS_THEY_ARE = ("dense", "opaque", "refused")
 
 
 class RoundLog:
@@ -61,7 +62,8 @@ class RoundLog:
             _log.warning("thinwire: no message of this run carried arrays, so nothing was compressed")
             return
         _log.info("thinwire, the whole run: %s; %s", _way(self._ledger, "down"), _way(self._ledger, "up"))
-        if not any(node.proven for node in nodes.by_id.values()):
+        plain = {node_id for node_id, node in nodes.by_id.items() if node.plain}
+        if all(item.kind in _AS_THEY_ARE or item.node_id in plain for item in self._ledger):
             _log.warning(
                 "thinwire: nothing of this run was compressed: every message went dense. Are all ClientApps wrapped by "
                 "compress_client, and do their messages carry numpy arrays?"
