@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from conftest import train
-from flwr.app import ArrayRecord, Context, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 from rounds import client, one_round
@@ -230,3 +230,29 @@ def test_a_downlink_is_told_losses_too_and_remembers(initial_arrays) -> None:
     FedAvg(**alone).start(grid, initial_arrays, num_rounds=6)
     # A model of small tensors alone is lossless, which is planned twice.
     assert list(dict.fromkeys(LEVELS)) == [(1, 1), (2, 1), (3, 2), (4, 4), (5, 8), (6, 16)]
+
+
+def stepping(message: Message, context: Context) -> Message:
+    w = message.content["arrays"]["w"].numpy()
+    step = np.random.default_rng(int(context.node_id)).normal(size=w.shape).astype(np.float32)
+    return Message(RecordDict({"arrays": ArrayRecord({"w": Array(w + step)})}), reply_to=message)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_auto_leaves_out_less_where_clients_send_few_messages(together: bool) -> None:
+    """Ten rounds in which a fifth of the clients trains are two messages of each, also where they go out one by one."""
+    arrays = ArrayRecord({"w": Array(np.ones((60, 60), np.float32))})
+    grid = CompressedGrid(LocalGrid(compress_client(client(stepping)), 10), rounds=10, share=0.3)
+    asked, errors = [], []
+    for round_ in (1, 2):
+        content = RecordDict({"arrays": arrays, "config": ConfigRecord({"server-round": round_})})
+        messages = [Message(content, 2 * round_ + i, "train") for i in (1, 2)]
+        for group in [messages] if together else [[message] for message in messages]:
+            assert not any(reply.has_error() for reply in grid.send_and_receive(group))
+        asked.append(grid._downlink._told.messages)
+        errors.append(max(t.nmse for t in grid.ledger if t.kind == "update"))
+    assert asked == pytest.approx([2.0 if together else 3.0, 2.0])
+    assert max(errors) < 0.05
+    long = CompressedGrid(LocalGrid(compress_client(client(stepping)), 10), rounds=100)
+    one_round(long, arrays)
+    assert min(t.nmse for t in long.ledger if t.kind == "update") > 0.15

@@ -45,6 +45,7 @@ class CompressedGrid(Grid):
         downlink: the same for the server.
         rounds: told to policies that tighten over a run.
         exact: patterns of names, such as ``"*running_* head.*"``: these tensors travel losslessly, both ways.
+        share: of all clients, those that train in a round, as far as that is known before one was seen.
         reference_bytes: most bytes of models that are kept since clients hold them; a client whose reference had to go
             is sent the whole model.
 
@@ -61,6 +62,7 @@ class CompressedGrid(Grid):
         rounds: int | None = None,
         exact: str = STATISTICS,
         reference_bytes: int = 1 << 31,
+        share: float = 1.0,
     ) -> None:
         if isinstance(grid, CompressedGrid):
             raise ValueError("this Grid compresses already: wrap it once (compress_server does so by itself)")
@@ -72,7 +74,7 @@ class CompressedGrid(Grid):
         self._downlink = Downlink(self.nodes, self._rounds, self.ledger, told, downlink, reference_bytes)
         self._uplink = Uplink(self.nodes, self.ledger, self._downlink.session)
         self.rounds_log = RoundLog(self.ledger)
-        self._expected_rounds, self._expects = rounds or 0, False
+        self._expected_rounds, self._share = rounds or 0, share
         self._waiting: dict[str, Sent] = {}
         self._newest: dict[str, str] = {}
         """By the id that the strategy knows: that of a message's second sending."""
@@ -143,14 +145,24 @@ class CompressedGrid(Grid):
     def _pack(self, messages: Iterable[Message]) -> list[Sent]:
         outgoing = list(messages)
         with self._lock:
-            if self._rounds.begins(outgoing) and self._rounds.number > 1:
-                self.nodes.end_round()
-                self.rounds_log.round_ends(self._rounds.number - 1, self.nodes)
-            if self._rounds.number == 1 and self._expected_rounds and not self._expects:
-                self._expects = True
-                share = len(outgoing) / max(len(outgoing), len(list(self._grid.get_node_ids()))) if outgoing[1:] else 1
-                self._downlink.expect(self._expected_rounds * share)
+            if self._rounds.begins(outgoing):
+                if self._rounds.number > 1:
+                    self.nodes.end_round()
+                    self.rounds_log.round_ends(self._rounds.number - 1, self.nodes)
+                self._expect(len(outgoing))
             return self._downlink.pack(outgoing, self._rounds.cohort(outgoing))
+
+    def _expect(self, outgoing: int) -> None:
+        """Tell the downlink how many messages a client is likely to train on, as a round of so many begins.
+
+        Where messages go out one by one (Flower's older API), the last round says how many train in one.
+        """
+        if not self._expected_rounds:
+            return
+        training = outgoing if outgoing > 1 else self._rounds.trained_before
+        if training:
+            self._share = training / max(training, len(list(self._grid.get_node_ids())))
+        self._downlink.expect(self._expected_rounds * self._share)
 
     def _push(self, packed: Sequence[Sent]) -> list[str]:
         with self._missed_if_raised(packed):

@@ -40,6 +40,11 @@ class Rounds:
         self._trained |= asked
         return fresh
 
+    @property
+    def trained_before(self) -> int:
+        """How many nodes trained in the round before; 0: there was none."""
+        return len(self._before)
+
     def cohort(self, messages: Sequence[Message]) -> list[int]:
         """Return the nodes of a round: those of the messages; where these go out one by one, all that are known."""
         nodes = [int(message.metadata.dst_node_id) for message in messages]

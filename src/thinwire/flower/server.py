@@ -28,6 +28,7 @@ class _CompressedServerApp(ServerApp):
         config: dict[str, Any] = dict(context.run_config)
         options = self._options | {name: config[name] for name in ("uplink", "downlink", "exact") if config.get(name)}
         options["rounds"] = int(options["rounds"] or config.get("num-server-rounds") or 0)
+        options["share"] = _share(config)
         path = str(config.get("ledger") or self._ledger)
         if path:
             write_ledger([], path)  # a folder that is not there is found before the training, not after it
@@ -48,6 +49,12 @@ class _CompressedServerApp(ServerApp):
     def lifespan(self) -> Callable[..., Any]:
         """Register the lifespan function with the app inside."""
         return self._inner.lifespan()
+
+
+def _share(config: dict[str, Any]) -> float:
+    """Return the share of clients that train in a round, by the names that Flower's examples give it; else all."""
+    named = (value for key, value in config.items() if key.rsplit(".", 1)[-1] in ("fraction-train", "fraction-fit"))
+    return next((float(value) for value in named if isinstance(value, int | float) and 0 < value <= 1), 1.0)
 
 
 def compress_server(
