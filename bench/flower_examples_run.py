@@ -62,7 +62,7 @@ def run_app(app: App, folder: Path, seed: int, side: str) -> dict[str, Any]:
     found.update(app=app.name, seed=seed, side=side)
     said = _Warnings()
     with _fresh(folder), _empty_folder() as here, _listened(said) as (log, made):
-        _seed(seed)
+        _seed(seed, keras="tensorflow" in app.name)
         failed: list[str] = []
         try:
             grid = _run(app, folder, seed, side, here, failed)
@@ -112,9 +112,12 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _seed(seed: int) -> None:
+def _seed(seed: int, keras: bool) -> None:
     random.seed(seed), torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002
+    if keras:  # its generator outlives a run, so that the next one would begin with other weights
+        module = importlib.import_module("keras")
+        module.backend.clear_session(), module.utils.set_random_seed(seed)
 
 
 @contextlib.contextmanager
