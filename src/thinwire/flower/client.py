@@ -175,7 +175,7 @@ def _compressed(reply: Message, message: Message, context: Context, received: Re
     """Return the reply with its arrays as one compressed update."""
     started = time.perf_counter()
     arrays = records.read(reply.content)
-    if not arrays.tensors:
+    if not arrays.order:
         return reply
     package, kept = received.package, received.state
     names = counterparts(arrays.order, received.tensors)
@@ -298,7 +298,7 @@ def _float32(value: float) -> float:
 
 def _moved_to(arrays: Arrays, received: Received) -> str | None:
     """Return the record to which the reply's arrays moved ("" for none), if they are else the message's; else None."""
-    first = record_of(next(iter(arrays.tensors)))
+    first = record_of(next(iter(arrays.order)))
     for record in ("", first):
         expected = {moved(name, record): spec for name, spec in specs(received.tensors).items()}
         if list(expected.items()) == list(specs(arrays.tensors).items()):

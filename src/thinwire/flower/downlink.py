@@ -68,7 +68,7 @@ class Downlink:
                 contents[id(message.content)] = arrays, Model.of(named)
             arrays, model = contents[id(message.content)]
             node = self._nodes[int(message.metadata.dst_node_id)]
-            if arrays.tensors and not node.plain:
+            if arrays.order and not node.plain:
                 packed.append(self._packed(message, arrays, model, node, self._personal(message, node, cohort, shares)))
             else:
                 packed.append(self._dense(message, arrays, model))
