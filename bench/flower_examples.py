@@ -72,7 +72,7 @@ def apps() -> list:
         App("client_fn opacus", "opacus", "clients accuracy", 2),
         App("client_fn vae", "pytorch-federated-variational-autoencoder", "clients loss", 2),
         App("client_fn quickstart-tensorflow", "quickstart-tensorflow", "clients accuracy"),
-        App("client_fn quickstart-huggingface", "quickstart-huggingface", "clients accuracy", 20),
+        App("client_fn quickstart-huggingface", "quickstart-huggingface", "clients loss", 20),
         App("client_fn quickstart-pytorch-lightning", "quickstart-pytorch-lightning", "clients loss", 4),
         App("client_fn xgboost", "xgboost-quickstart", "clients AUC", 20, XGB),
         App("client_fn xgboost-comprehensive", "xgboost-comprehensive", "clients AUC", 5, XGB),
