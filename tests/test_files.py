@@ -221,7 +221,8 @@ def test_a_signal_leaves_nothing_and_ends_the_process_as_ever(tmp_path: Path, en
     command = [sys.executable, "-c", WRITER, str(tmp_path), fork]
 
     def heed() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        """Also where these tests run in the background, or under nohup, which have it ignored."""
+        signal.signal(ending, signal.SIG_DFL)
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=heed) as process:
         assert process.stdout is not None
