@@ -132,7 +132,7 @@ class LowRank(Codec, id="lowrank", tag=24):
         """Subtract what was sent, some rows at a time."""
         out = target.view(_matrix_shape(encoded.spec))
         for at, rows in _decoded_rows({name: encoded.known_part(name) for name in encoded.parts}, encoded.spec):
-            out[at : at + len(rows)] -= rows.to(encoded.spec.dtype).to(out)
+            out[at : at + len(rows)] -= rows.to(out)
 
     def _with_rank(self, spec: Spec) -> Codec | None:
         m, n = _matrix_shape(spec)

@@ -24,14 +24,13 @@ from torch import Tensor
 
 from thinwire.codec import specs
 from thinwire.errors import WireError
+from thinwire.flower.engine import CLIPPING_NORM_KEY
 from thinwire.flower.names import full_name, record_of, short
 from thinwire.wire import INLINE_LIMITS, split_specs
 
 DOWN, UP, STATE = "thinwire.down.v1", "thinwire.up.v1", "thinwire.state.v1"
 _KEY = "thinwire"
 _NUMPY = "numpy.ndarray"
-_CLIPPING_NORM = "clipping_norm"
-"""Under this key Flower's differentially private strategies send the norm, in both of its APIs."""
 _NAMES = ("float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
 _DTYPES = {name: getattr(torch, name) for name in _NAMES}
 _KINDS = {"b": "integers", "i": "integers", "u": "integers", "f": "floats", "c": "complex numbers"}
@@ -215,7 +214,7 @@ def config_bytes(content: RecordDict) -> dict[str, int]:
 def clipping_norm(content: RecordDict) -> float | None:
     """Return the norm to which a differentially private strategy has clients clip their updates; None: it has none."""
     for config in content.config_records.values():
-        norm = config.get(_CLIPPING_NORM)
+        norm = config.get(CLIPPING_NORM_KEY)
         if isinstance(norm, int | float) and not isinstance(norm, bool) and norm >= 0:
             return float(norm)
     return None

@@ -22,7 +22,6 @@ class RoundLog:
     def __init__(self, ledger: Sequence[Transfer]) -> None:
         self._ledger, self._at = ledger, 0
         self._answers, self._failures = 0, Counter[str]()
-        self._beside_said = False
 
     def answered(self, sent: Sent, reply: Message) -> None:
         """Count a reply to a training message; an error among them is a failure."""

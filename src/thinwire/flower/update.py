@@ -23,6 +23,7 @@ from thinwire.compressor import Compressor, Report
 from thinwire.delta import minus, plus
 from thinwire.errors import WireError
 from thinwire.flower.names import short
+from thinwire.flower.records import dense_bytes
 from thinwire.kernels.distortion import all_finite, energy
 from thinwire.policy import Signals
 
@@ -113,7 +114,7 @@ def _ways(
 ) -> tuple[dict[str, Tensor], set[str], set[str], set[str]]:
     """Return what goes for each tensor, and the names of those that go verbatim, alone and losslessly."""
     given, verbatim, alone, lossless = dict[str, Tensor](), set[str](), set[str](), set[str]()
-    tiny = sum(x.numel() * x.itemsize for x in values.values()) < _TINY_BYTES
+    tiny = dense_bytes(values) < _TINY_BYTES
     for name, x in values.items():
         base = view.base(name, x)
         difference = None if base is None else minus(x, base)

@@ -10,6 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from thinwire.kernels.distortion import largest
+
 _ELEMENTS = 1 << 20
 """Of rows made at a time: 8 MB."""
 
@@ -29,8 +31,7 @@ class Matrix:
     @classmethod
     def of(cls, values: Tensor) -> Matrix:
         """Return a matrix (m, n) that is not empty over its largest magnitude."""
-        low, high = (float(end) for end in values.aminmax())
-        return cls(values, max(-low, high) or 1.0)
+        return cls(values, largest(values) or 1.0)
 
     @property
     def shape(self) -> tuple[int, int]:
