@@ -6,9 +6,6 @@ python bench/fuzz.py --dense 100000 --seed 1 --out results/fuzz-dense.json
 from __future__ import annotations
 
 import logging
-import sys
-import time
-from collections import Counter
 from collections.abc import Iterable
 from itertools import count
 from random import Random
@@ -16,16 +13,16 @@ from random import Random
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg
+from fuzz_loop import judged
 
 from thinwire.flower import CompressedGrid, quiet_flwr, records
 from thinwire.flower.engine import identify_process, set_message_id
-from thinwire.testing.fuzz import ACCEPTED, BUG
+from thinwire.testing.fuzz import ACCEPTED
 from thinwire.testing.npy import hostile_npy
-from thinwire.testing.slow import SlowSearch
 
 MODEL = {"w": np.linspace(-1, 1, 35, dtype=np.float32).reshape(5, 7), "b": np.ones(7), "n": np.array([3, 4])}
 STYPES = ("numpy.ndarray",) * 60 + ("", "pickle", records.UP, records.DOWN, records.STATE)
-ALLOWED_S, ALLOWED_S_PER_BYTE = 1e-3, 2e-6
+ALLOWED = 1e-3, 2e-6
 
 
 class Replay:
@@ -105,40 +102,26 @@ def size(content: RecordDict) -> int:
     return sum(len(array.data) for array in records.arrays_of(content).values())
 
 
+def beginnings(content: RecordDict) -> dict[str, bytes]:
+    return {name: bytes(array.data[:400]) for name, array in records.arrays_of(content).items()}
+
+
 def fuzz_dense(replies: int, seed: int) -> dict[str, object]:
     identify_process(1, 0)
-    rng, inner, counts, bugs = Random(seed), Replay(), Counter[str](), list[str]()
+    rng, inner = Random(seed), Replay()
     grid = CompressedGrid(inner)  # type: ignore[arg-type]
     for node in (1, 2, 3):
         grid.nodes[node].plain = True
-    search = SlowSearch(read, lambda content: ALLOWED_S + ALLOWED_S_PER_BYTE * size(content))
-    began = time.perf_counter()
+
+    def judge_and_forget(content: RecordDict) -> str:
+        try:
+            return judge(grid, inner, content)
+        finally:
+            grid.ledger.clear()
+
     logging.getLogger("thinwire").setLevel(logging.CRITICAL)
     with quiet_flwr(logging.CRITICAL):
-        for done in range(1, replies + 1):
-            content = hostile_reply(rng)
-            search.offer(content)
-            given = {name: bytes(array.data[:400]) for name, array in records.arrays_of(content).items()}
-            try:
-                counts[judge(grid, inner, content)] += 1
-            except Exception as error:
-                bugs.append(f"{BUG}{type(error).__name__}: {error} <- {given}")
-            grid.ledger.clear()
-            if done % max(1, replies // 20) == 0:
-                rate = done / (time.perf_counter() - began)
-                print(f"{done} replies, {len(bugs)} bugs, {rate:.0f} a second", file=sys.stderr)
-    slow = search.pool[0]
-    return {
-        "replies": replies,
-        "seed": seed,
-        "accepted": counts.pop(ACCEPTED, 0),
-        "refused": dict(counts.most_common()),
-        "bugs": bugs,
-        "slowest": {
-            "share_of_time_allowed": round(slow.share, 3),
-            "seconds": round(slow.seconds, 6),
-            "bytes": size(slow.item),
-            "allowed": f"{ALLOWED_S} s and {ALLOWED_S_PER_BYTE} s a byte",
-        },
-        "wall_s": round(time.perf_counter() - began, 1),
-    }
+        found = judged(
+            "replies", replies, lambda: hostile_reply(rng), judge_and_forget, read, size, ALLOWED, beginnings
+        )
+    return {"seed": seed} | found

@@ -8,16 +8,14 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-import sys
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import torch
+from fuzz_loop import judged
 from safetensors.torch import save_file
 
 from thinwire.checkpoint import Bounded, CheckpointError, Lossless, open_packed, pack, unpack
@@ -25,12 +23,11 @@ from thinwire.checkpoint.entries import LIMITS
 from thinwire.checkpoint.head import FIXED, load_fixed
 from thinwire.errors import WireError
 from thinwire.kernels import zstd
-from thinwire.testing.fuzz import ACCEPTED, BUG
+from thinwire.testing.fuzz import ACCEPTED
 from thinwire.testing.mutate import Sample, mutant
-from thinwire.testing.slow import SlowSearch
 
 DIGEST_BYTES, MOST_BYTES = 32, 1 << 20
-ALLOWED_S, ALLOWED_S_PER_BYTE = 2e-3, 3e-6
+ALLOWED = 2e-3, 3e-6
 """Files are opened, written and moved, whatever they hold; then a microsecond a byte of head, two of a frame."""
 SNIPPETS = (b'"', b"{", b"}", b"[", b"]", b",", b":", b"0", b"9" * 25, b"null", b"\\ud800", b"F4", b"\xff", b"\0",
             b"\x1b[31m", b"-1", b"1e9", b"\xff\xff\xff\xff", b"[" * 40)  # fmt: skip
@@ -186,37 +183,18 @@ class Reader:
 
 
 def fuzz_packed(files: int, seed: int) -> dict[str, object]:
-    rng, counts, bugs = Random(seed), Counter[str](), list[str]()
-    began = time.perf_counter()
+    rng = Random(seed)
     with tempfile.TemporaryDirectory() as name:
         made, base = samples(Path(name))
         reader = Reader(Path(name) / "out", base)
         assert all(reader.read((file.sealed(), file.based)) == ACCEPTED for file in made)
-        search = SlowSearch(reader.read, lambda given: ALLOWED_S + ALLOWED_S_PER_BYTE * len(given[0]))
-        for done in range(1, files + 1):
+
+        def draw() -> tuple[bytes, bool]:
             sample = rng.choice(made)
-            given = forged(rng, sample, made), sample.based
-            try:
-                counts[reader.read(given)] += 1
-            except Exception as error:
-                bugs.append(f"{BUG}{type(error).__name__}: {error} <- {given[0].hex()[:4000]}")
-            if done % 10 == 0:
-                search.offer(given)
-            if done % max(1, files // 20) == 0:
-                rate = done / (time.perf_counter() - began)
-                print(f"{done} files, {len(bugs)} bugs, {rate:.0f} a second", file=sys.stderr)
-        slow = search.pool[0]
-    return {
-        "files": files,
-        "seed": seed,
-        "accepted": counts.pop(ACCEPTED, 0),
-        "refused": dict(counts.most_common()),
-        "bugs": bugs,
-        "slowest": {
-            "share_of_time_allowed": round(slow.share, 3),
-            "seconds": round(slow.seconds, 6),
-            "bytes": len(slow.item[0]),
-            "allowed": f"{ALLOWED_S} s and {ALLOWED_S_PER_BYTE} s a byte",
-        },
-        "wall_s": round(time.perf_counter() - began, 1),
-    }
+            return forged(rng, sample, made), sample.based
+
+        found = judged(
+            "files", files, draw, reader.read, reader.read, lambda given: len(given[0]), ALLOWED,
+            lambda given: given[0].hex()[:4000], offer_every=10,
+        )  # fmt: skip
+    return {"seed": seed} | found
