@@ -56,10 +56,11 @@ class Matrix:
     def gram(self) -> Tensor:
         """Return the smaller Gram matrix, (min(m, n), min(m, n)) in float64."""
         m, n = self.shape
-        if m <= n:
-            whole = torch.cat([rows for _, rows in self._rows()])
-            return whole @ whole.T
-        return self._sum(rows.T @ rows for _, rows in self._rows())
+        if m > n:
+            return self._sum(rows.T @ rows for _, rows in self._rows())
+        step = max(1, _ELEMENTS // m)
+        parts = (self._scaled(self.values[:, at : at + step]) for at in range(0, n, step))
+        return self._sum(columns @ columns.T for columns in parts)
 
     def nmse(self, decoded: Iterable[tuple[int, Tensor]]) -> float:
         """Return the NMSE of a decoded matrix, given as where some of its rows begin, and these."""
